@@ -121,12 +121,7 @@ export async function savePeftAdapter(
   if (withHead) refuseHeadSurgery(model, name)
   const plan = withHead ? planOf(model, name, config) : null
   const { native } = model
-  const ownModules = withHead
-    ? ownHeadModules(
-        model.config,
-        model.namedParameters().map((each) => each.name)
-      )
-    : []
+  const ownModules = withHead ? storedModules(model, name) : []
   const { paths, attentions } = modulesOf(model)
   const json = peftJson(config, model.config, plan, ownModules, paths, attentions)
   const parts = attentions.length === 0 ? [] : peftParts(config)
@@ -144,6 +139,31 @@ export async function savePeftAdapter(
         nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null, ownModules, factors))
     }
   ])
+}
+
+/**
+ * What a folder stores whole of an exported class's own head. PEFT takes a module whole or with LoRA, never both: with LoRA in it
+ * the head stays the class's own.
+ */
+function storedModules(model: Model, name: string): readonly string[] {
+  const parameters = model.namedParameters()
+  const modules = ownHeadModules(
+    model.config,
+    parameters.map((each) => each.name)
+  )
+  const isInside = (path: string) => modules.some((module) => path.startsWith(`${module}.`))
+  if (!parameters.some((each) => isInside(each.name) && each.name.includes(`.loras.${name}.`))) return modules
+  const trained = parameters.find((each) => each.trainable && isInside(each.name) && !each.name.includes('.loras.'))
+  if (trained === undefined) return []
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    'save the PEFT adapter',
+    `'${trained.name}' trains, and has LoRA beside it`,
+    {
+      expected: 'a module that is stored whole, or one with LoRA',
+      hint: 'Leave it out of targetModules, or freeze the head; withHead: false saves the LoRA alone.'
+    }
+  )
 }
 
 // A run writes a checkpoint every so often: once is enough.

@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
-import { type EncodedRow, labelledTokens } from '../data/collate.js'
+import { labelledTokens } from '../data/collate.js'
 import type { Dataset } from '../data/dataset.js'
 import { ignoredLabel, labelsTokens } from '../data/labels.js'
 import { adapterSetup, scopedSetup } from '../model/adapter-setup.js'
@@ -172,9 +172,8 @@ export async function evaluateEncoded(
     )
     for (const [at, { loss, logits, headLosses, headLogits }] of all.entries()) {
       batches[at]?.answers.forEach((answers, i) => {
-        const { head, labels, rows } = answers
         const own = headLogits === undefined ? { loss, logits } : { loss: headLosses?.[i], logits: headLogits[i] }
-        results.get(head)?.add(labels, rows, own.loss, own.logits?.data, bestLabels)
+        results.get(answers.head)?.add(answers, own.loss, own.logits?.data, bestLabels)
         if (own.logits !== undefined) onAnswers?.(answers, own.logits)
       })
     }
@@ -222,13 +221,8 @@ class HeadResult {
     return this.#weightOf(labels, 1) > 0
   }
 
-  add(
-    labels: Int32Array | Float32Array,
-    rows: readonly EncodedRow[],
-    loss: number | undefined,
-    logits: Float32Array | undefined,
-    isBest: boolean
-  ): void {
+  add(answers: BatchAnswers, loss: number | undefined, logits: Float32Array | undefined, isBest: boolean): void {
+    const { labels, rows } = answers
     if (!this.counts(labels)) return
     const weight = this.#weightOf(labels, rows.length)
     this.#loss += (loss ?? 0) * weight
@@ -237,7 +231,7 @@ class HeadResult {
     if (logits === undefined) return
     if (isBest && this.#counter instanceof HitCounter) this.#counter.addBest(logits, labels)
     else this.#counter.add(logits, labels, rows)
-    this.#collector?.add(logits, labels, rows)
+    this.#collector?.add(answers, logits)
   }
 
   /** What the batch's mean loss is the mean of: labels by their weights, where two stand together pairs of them, or rows. */

@@ -1,10 +1,15 @@
 import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
 import { unlessAborted } from '../data/abort.js'
-import { type EncodedRow, partsOf } from '../data/collate.js'
+import { type EncodedRow, lengthOf, partsOf } from '../data/collate.js'
+import { answerCount } from '../model/part-answers.js'
 import { AdapterError } from '../native/errors.js'
+import type { BatchAnswers } from './encoded.js'
 
-/** All answers of one head over the evaluation data, in the order of its batches; they are kept in memory until then. */
+/**
+ * All answers of one head over the evaluation data, in the order of the dataset's rows (with Parallel all rows for each child,
+ * child after child); they are kept in memory until then.
+ */
 export interface Predictions {
   readonly head: string
   /** The head's label names in the order of their ids; empty where it has none. */
@@ -14,7 +19,9 @@ export interface Predictions {
   readonly width: number
   /** As training reads them: one a row, or one a token with -100 where none stands; several labels: one for each logit. */
   readonly labels: Int32Array | Float32Array
-  /** Tokens of each row: where the answers are for tokens, a row's own are as many. */
+  /** Which row of the dataset each is, from 0: of rows that this head answers. */
+  readonly rows: readonly number[]
+  /** Tokens of each of `rows`: where the answers are for tokens, a row's own are as many. */
   readonly rowLengths: readonly number[]
 }
 
@@ -23,31 +30,62 @@ export type ComputeMetrics = (
   predictions: Predictions
 ) => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>
 
+interface RowAnswers {
+  readonly row: number
+  readonly copy: number
+  readonly length: number
+  readonly logits: Float32Array
+  readonly label: Int32Array | Float32Array
+}
+
 /** Keeps what computeMetrics is given. */
 export class PredictionCollector {
-  readonly #logits: Float32Array[] = []
-  readonly #labels: (Int32Array | Float32Array)[] = []
-  readonly #rowLengths: number[] = []
+  readonly #answers: RowAnswers[] = []
 
   constructor(
     private readonly head: string,
     private readonly config: HeadConfig
   ) {}
 
-  add(logits: Float32Array, labels: Int32Array | Float32Array, rows: readonly EncodedRow[]): void {
-    this.#logits.push(logits.slice())
-    this.#labels.push(labels.slice())
-    for (const row of rows) {
-      this.#rowLengths.push(partsOf(row).reduce((sum, { inputIds }) => sum + inputIds.length, 0))
+  add({ rows, places }: BatchAnswers, logits: Float32Array): void {
+    const own = logits.slice()
+    const counts = rows.map((row) => this.#countOf(row))
+    const width = own.length / counts.reduce((sum, count) => sum + count, 0)
+    let at = 0
+    for (const [i, encoded] of rows.entries()) {
+      const from = at
+      at += (counts[i] ?? 0) * width
+      const place = places[i] as BatchAnswers['places'][number]
+      const label = encoded.label ?? new Int32Array()
+      this.#answers.push({ ...place, length: this.#lengthOf(encoded), logits: own.subarray(from, at), label })
     }
   }
 
+  /** Words that answer may be others than those that are read. */
+  #lengthOf(row: EncodedRow): number {
+    if (predictsWords(this.config)) return row.label?.length ?? 0
+    return partsOf(row).reduce((sum, part) => sum + lengthOf(part), 0)
+  }
+
+  #countOf(row: EncodedRow): number {
+    if (predictsWords(this.config)) return row.label?.length ?? 0
+    return partsOf(row).reduce((sum, part) => sum + answerCount(this.config, part, lengthOf(part)), 0)
+  }
+
   async measure(compute: ComputeMetrics, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>> {
-    const logits = joined(this.#logits, (length) => new Float32Array(length))
-    const isFloat = this.#labels[0] instanceof Float32Array
-    const labels = joined(this.#labels, (length) => (isFloat ? new Float32Array(length) : new Int32Array(length)))
+    const all = this.#answers.sort((a, b) => a.copy - b.copy || a.row - b.row)
+    const logits = joined(
+      all.map((one) => one.logits),
+      (length) => new Float32Array(length)
+    )
+    const isFloat = all[0]?.label instanceof Float32Array
+    const labels = joined(
+      all.map(({ label }) => label),
+      (length) => (isFloat ? new Float32Array(length) : new Int32Array(length))
+    )
     const own = compute({
-      ...{ head: this.head, labelNames: labelNames(this.config), rowLengths: this.#rowLengths },
+      ...{ head: this.head, labelNames: labelNames(this.config) },
+      ...{ rows: all.map(({ row }) => row), rowLengths: all.map(({ length }) => length) },
       ...{ logits, labels, width: this.#width(logits.length, labels.length) }
     })
     return checked(await unlessAborted(own, signal))

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { AdapterConfig, AdapterTrainer } from '../../lib/index.js'
 import { readTensors, writeTensors } from '../model/safetensors-file.js'
-import { quiet, scratch } from '../model/support.js'
+import { fill, quiet, scratch } from '../model/support.js'
 import { cases, type HeadCase, openHead } from './head-archives.js'
 import { distance } from './support.js'
 
@@ -242,4 +242,31 @@ test("t5-lm: LoRA that Python's adapters trained at the attention across is refu
   const across = name.replace('encoder.block.0.layer.0.SelfAttention', 'decoder.block.0.layer.1.EncDecAttention')
   writeTensors(file, new Map([...tensors, [across, factor]]))
   await t.throwsAsync(model.loadAdapter(folder, { as: 'y' }), { message: /attention to the encoder.*target_modules/s })
+})
+
+test("LoRA in the network's own head: a PEFT folder holds it, and not the head whole beside it", async (t) => {
+  const model = await openHead(t, 'bert-classifier')
+  model.addAdapter('x', { architecture: 'lora', r: 2, targetModules: ['query', 'classifier'] })
+  model.addAdapter('y', { architecture: 'lora', r: 2, targetModules: ['query'] })
+  fill(model, 'x')
+  const saved = async (name: string) => {
+    const folder = scratch(t)
+    await model.saveAdapter(folder, name, { library: 'peft' })
+    return [folder, JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))] as const
+  }
+  const [folder, config] = await saved('x')
+  t.like(config, { task_type: null, modules_to_save: null, target_modules: ['query', 'classifier'] })
+  const tensors = [...readTensors(join(folder, 'adapter_model.safetensors')).keys()]
+  t.true(tensors.includes('base_model.model.classifier.lora_A.weight'))
+  t.false(tensors.includes('base_model.model.classifier.weight'))
+  t.like((await saved('y'))[1], { task_type: 'SEQ_CLS', modules_to_save: ['classifier'] })
+  const other = await openHead(t, 'bert-classifier')
+  await other.loadAdapter(folder, { as: 'x' })
+  const batch = { inputIds: [[3, 4, 5], [6]] }
+  t.deepEqual(await other.forward(batch, { adapters: 'x' }), await model.forward(batch, { adapters: 'x' }))
+  model.trainAll()
+  await t.throwsAsync(model.saveAdapter(scratch(t), 'x', { library: 'peft' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /'classifier\.\w+' trains, and has LoRA beside it/
+  })
 })

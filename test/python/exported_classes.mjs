@@ -48,6 +48,8 @@ const ours = [
   ['base', 'alone', 'FEATURE_EXTRACTION', targets],
   ['words', 'words', 'CAUSAL_LM', { ...targets, targetModules: 'all-linear' }],
   ['labels', 'labels', 'SEQ_CLS', targets],
+  // PEFT's class for the task would take the head whole, and pass by what stands in it.
+  ['labels', 'head', null, { ...targets, targetModules: ['q_proj', 'score'] }],
   [
     'base',
     'score',

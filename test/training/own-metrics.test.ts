@@ -2,14 +2,18 @@ import test from 'ava'
 import {
   type AdapterError,
   AdapterTrainer,
+  type Composition,
+  type Dataset,
   type EvalDataset,
   evaluate,
+  type Model,
   MultiTaskTrainer,
+  Parallel,
   type Predictions,
   type TrainingArguments,
   type TrainingEvent
 } from '../../lib/index.js'
-import { load, quiet, ready, scratch, tinyRows } from '../model/support.js'
+import { fill, largestDifference, load, quiet, ready, scratch, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(11)
 
@@ -35,10 +39,96 @@ test('measures of your own see all answers, beside the built-in ones', async (t)
   t.is(seen.length, 1)
   t.like(seen[0], { head: 'a', width: 2, labelNames: ['LABEL_0', 'LABEL_1'] })
   t.is(seen[0]?.logits.length, 22)
-  // Batches sort their rows; what belongs together stays so.
-  t.deepEqual(seen[0]?.rowLengths.toSorted(), rows.map(({ inputIds }) => inputIds.length).toSorted())
+  t.deepEqual(
+    seen[0]?.rowLengths,
+    rows.map(({ inputIds }) => inputIds.length)
+  )
   t.is(result.metrics['hits'], result.metrics.accuracy)
   t.is(result.metrics.macroF1, -1)
+})
+
+const uneven = [9, 3, 7, 1, 5].map((length, row) => Array.from({ length }, (_, i) => 10 + 9 * row + i))
+
+/** What computeMetrics is given, in batches of two rows. */
+async function given(model: Model, data: Dataset, adapters?: Composition): Promise<Predictions> {
+  const seen: Predictions[] = []
+  const computeMetrics = (predictions: Predictions) => {
+    seen.push(predictions)
+    return {}
+  }
+  await evaluate(model, data, { batchSize: 2, computeMetrics, adapters })
+  return seen[0] as Predictions
+}
+
+const joined = (values: readonly ArrayLike<number>[]) => values.flatMap((each) => Array.from(each))
+
+test('answers, labels and lengths come in the order of the dataset, whatever the lengths of its rows', async (t) => {
+  const model = await load(t)
+  const alone = async (inputIds: number[]) => (await model.forward({ inputIds: [inputIds] })).logits?.data ?? []
+  const check = async (data: Dataset, labels: readonly ArrayLike<number>[]) => {
+    const got = await given(model, data)
+    t.deepEqual(got.rows, [0, 1, 2, 3, 4])
+    t.deepEqual(
+      got.rowLengths,
+      uneven.map(({ length }) => length)
+    )
+    t.deepEqual(Array.from(got.labels), joined(labels))
+    const wanted = joined(await Promise.all(uneven.map(alone)))
+    t.is(got.logits.length, wanted.length)
+    t.true(largestDifference(got.logits, wanted) < 1e-5)
+    return got
+  }
+  model.addClassificationHead('classes', { numLabels: 5 })
+  const classes = uneven.map((_, label) => [label])
+  t.is(
+    (
+      await check(
+        uneven.map((inputIds, label) => ({ inputIds, label })),
+        classes
+      )
+    ).width,
+    5
+  )
+  model.addMultiLabelClassificationHead('several', { numLabels: 3 })
+  model.activeHead = 'several'
+  const several = uneven.map((_, row) => [Number(row > 2), 1, Number(row < 1)])
+  await check(
+    uneven.map((inputIds, row) => ({ inputIds, label: several[row] as number[] })),
+    several
+  )
+  model.addTaggingHead('tags', { numLabels: 3 })
+  model.activeHead = 'tags'
+  const tags = uneven.map((ids) => ids.map((id) => id % 3))
+  await check(
+    uneven.map((inputIds, row) => ({ inputIds, labels: tags[row] as number[] })),
+    tags
+  )
+  model.addMaskedLmHead('words')
+  model.activeHead = 'words'
+  t.is(
+    (
+      await check(
+        uneven.map((inputIds) => ({ inputIds, labels: inputIds })),
+        uneven
+      )
+    ).width,
+    99
+  )
+})
+
+test('with Parallel all rows come for each child, child after child', async (t) => {
+  const model = await load(t)
+  for (const name of ['a', 'b']) {
+    model.addAdapter(name, 'seq_bn')
+    fill(model, name)
+  }
+  model.addClassificationHead('classes', { numLabels: 5 })
+  const data = uneven.map((inputIds, label) => ({ inputIds, label }))
+  const both = await given(model, data, Parallel('a', 'b'))
+  t.deepEqual(both.rows, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
+  const each = [await given(model, data, 'a'), await given(model, data, 'b')]
+  t.deepEqual(Array.from(both.labels), joined(each.map(({ labels }) => labels)))
+  t.true(largestDifference(both.logits, joined(each.map(({ logits }) => logits))) < 1e-5)
 })
 
 test('a run is told the best by a measure of your own', async (t) => {
