@@ -25,11 +25,15 @@ const elsewhere: Readonly<Record<string, string>> = {
   ...{ modelnameorpath: 'model', adapterconfig: 'config', savestrategy: 'save', resumefromcheckpoint: 'resume-from' }
 }
 
-/** node:util's parseArgs, with the nearest spelling of an unknown option, and operands: `[FOLDER]` may be left out. */
+/**
+ * node:util's parseArgs, with the nearest spelling of an unknown option, and operands: `[FOLDER]` may be left out.
+ * @param longNames what options are called, too, before they come here
+ */
 export function parseCommand<const O extends Options>(
   argv: readonly string[],
   options: O,
-  operands: readonly string[] = []
+  operands: readonly string[] = [],
+  longNames: readonly string[] = []
 ): { readonly values: Parsed<O>; readonly operands: readonly string[] } {
   try {
     const allowPositionals = operands.length > 0
@@ -51,11 +55,13 @@ export function parseCommand<const O extends Options>(
     }
     const unknown = /Unknown option '--?([^']*)'/.exec(message)?.[1]
     if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined) throw error
+    const isOption = (name = '') => Object.hasOwn(options, name) || longNames.includes(name)
     const other = elsewhere[plain(unknown)] ?? kebabCase(ownNameOf(unknown))
     // What trains takes training arguments.
     const reason = Object.hasOwn(options, 'max-steps') ? reasonAgainst(unknown) : undefined
     if (reason !== undefined) throw usageError(`unknown option '--${unknown}': ${reason}`)
-    const guess = other !== undefined && Object.hasOwn(options, other) ? other : nearest(unknown, Object.keys(options))
+    const near = nearest(unknown, [...Object.keys(options), ...longNames, ...Object.keys(elsewhere)]) ?? ''
+    const guess = [other, elsewhere[near], near].find((name) => isOption(name))
     throw usageError(`unknown option '--${unknown}'${guess === undefined ? '' : ` (did you mean '--${guess}'?)`}`)
   }
 }

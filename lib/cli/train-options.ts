@@ -79,6 +79,9 @@ const longNames: ReadonlyMap<string, string> = new Map(
     .map(([name, option]) => [kebabCase(name), option])
 )
 
+/** What parseCommand is to know of them. */
+export const longOptions: readonly string[] = [...longNames.keys()]
+
 /** Every other argument is an option under its own name: which argument, by the option. */
 export const plainOptions: ReadonlyMap<string, string> = new Map(
   settable.filter((name) => !Object.hasOwn(optionOf, name)).map((name) => [kebabCase(name), name] as const)

@@ -16,7 +16,7 @@ import { refuseEarlier } from './overwrite.js'
 import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
-import { plainOptionTypes, readableOptions, trainOptions } from './train-options.js'
+import { longOptions, plainOptionTypes, readableOptions, trainOptions } from './train-options.js'
 import { type ArgumentsCheck, trainingSettings } from './train-settings.js'
 import { checkpointFolder, type TuningPlan, tuningPlan } from './train-what.js'
 import type { TrainingModel } from './training-model.js'
@@ -75,7 +75,7 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
 ): Promise<ParsedTraining<Values<O>> | undefined> {
   const all = { ...plainOptionTypes, ...options, ...more }
   const own = readableOptions(argv)
-  const asked = parseCommand(own, all, ['[CONFIG]'])
+  const asked = parseCommand(own, all, ['[CONFIG]'], longOptions)
   if ((asked.values as { help?: boolean }).help) {
     process.stdout.write(usage)
     return undefined

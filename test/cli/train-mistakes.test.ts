@@ -16,7 +16,7 @@ test.before(() => {
 
 test.serial('mistakes are found before anything is loaded', async (t) => {
   const folder = join(place, 'never')
-  const cases: [string[], number, RegExp][] = [
+  const cases: Mistake[] = [
     [['train', '--model', 'nowhere/none'], 2, /--train is missing/],
     [['train', '--train', 'nowhere.jsonl', '-m', model, '-o', folder], 2, /--train: nowhere\.jsonl does not exist/],
     [
@@ -38,6 +38,13 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
       /--set: expected an argument that --help lists, got 'foo'\. See torch-adapters train --help\n$/
     ],
     [['train', '--train', rows, '-m', model, '-o', folder, '--learning-rte', '1'], 2, /did you mean '--learning-rate'/],
+    ...misspelled.map(
+      ([given, meant]): Mistake => [
+        ['train', '--train', rows, '-m', model, '-o', folder, `--${given}=1`],
+        2,
+        new RegExp(`did you mean '--${meant}'`)
+      ]
+    ),
     [
       ['train', '--train', rows, '-m', model, '-o', folder, '--resume'],
       2,
@@ -185,6 +192,18 @@ test.serial('a row without a label: the error knows the heads that need none', a
   t.is(status, 1)
   t.regex(errors, /unlabelled\.jsonl:2.*: this row has no label\. Heads for words need none: .*--head masked-lm/)
 })
+
+type Mistake = [argv: string[], status: number, message: RegExp]
+
+// Options by the arguments' own names, too.
+const misspelled = [
+  ['per-device-train-batch-sise', 'per-device-train-batch-size'],
+  ['save-stratexy', 'save-strategy'],
+  ['num-train-epocxs', 'num-train-epochs'],
+  ['max-tokens-per-batxh', 'max-tokens-per-batch'],
+  ['early-stopping-patienxe', 'early-stopping-patience'],
+  ['resume-from-checkpoixt', 'resume-from']
+]
 
 test('labels and cells that cannot be meant are told with their line, on one line', async (t) => {
   const train = async (name: string, text: string, ...more: string[]) => {

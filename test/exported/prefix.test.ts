@@ -1,5 +1,9 @@
+import { join } from 'node:path'
 import test from 'ava'
 import { AdapterConfig, type Model, Stack } from '../../lib/index.js'
+import { editTensors } from '../model/safetensors-file.js'
+import { fill, scratch } from '../model/support.js'
+import { openHead } from './head-archives.js'
 import { casesOf, distance, imageModels, inputsOf, open, textModels } from './support.js'
 
 const prefixed = [...textModels, ...imageModels].filter((name) =>
@@ -105,4 +109,23 @@ test('what takes no prefix says why', async (t) => {
   const { model: llama } = await open(t, 'llama')
   const shifting = AdapterConfig.load('prefix_tuning_flat', { shiftPositions: true })
   t.throws(() => llama.addAdapter('x', shifting), { code: 'ERR_UNSUPPORTED', message: /counts positions itself/ })
+})
+
+test("a prefix of Python's, which stands in every layer, goes into an archive of a class with a head", async (t) => {
+  const model = await openHead(t, 'gpt2-lm')
+  model.addAdapter('x', AdapterConfig.load('prefix_tuning', { prefixLength: 3, bottleneckSize: 4 }))
+  fill(model, 'x')
+  const folder = scratch(t)
+  await model.saveAdapter(folder, 'x', { withHead: false })
+  editTensors(join(folder, 'adapter.safetensors'), (tensors) => {
+    for (const [name, tensor] of [...tensors]) {
+      tensors.delete(name)
+      for (const layer of [0, 1])
+        tensors.set(name.replace('prefix_tuning', `h.${layer}.attn.prefix_tuning.pool`), tensor)
+    }
+  })
+  const other = await openHead(t, 'gpt2-lm')
+  await other.loadAdapter(folder, { as: 'x' })
+  const batch = { inputIds: [[3, 4, 5], [6]] }
+  t.deepEqual(await other.forward(batch, { adapters: 'x' }), await model.forward(batch, { adapters: 'x' }))
 })

@@ -93,7 +93,7 @@ def load_for_adapters(archive):
     """Llama's mask of booleans would hide a prefix there: eager attention has one of numbers. DeBERTa's queries, keys and
     values, which have no bias, get one there, of random numbers."""
     model = load(archive)
-    if archive == "base":
+    if archive in ("base", "words"):
         model.set_attn_implementation("eager")
     adapters.init(model)
     for name, value in model.named_parameters():
@@ -134,6 +134,7 @@ def make():
     hub = {"hub-ia3": ("base", "ia3"), "hub-inner": ("base", "lora[r=2, intermediate_lora=True]"),
            "hub-outer": ("base", "lora[r=2, output_lora=True, leave_out=[0]]"),
            "hub-network": ("base", "prefix_tuning[prefix_length=3, bottleneck_size=5]"),
+           "hub-inside": ("words", "prefix_tuning[prefix_length=3, bottleneck_size=5]"),
            "hub-older": ("older", "seq_bn[reduction_factor=4]"),
            "hub-older-prefix": ("older", "prefix_tuning[flat=True, prefix_length=3]"),
            "hub-undone": ("undone", "seq_bn_inv[reduction_factor=4]"),

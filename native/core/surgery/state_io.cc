@@ -26,9 +26,18 @@ bool is_constant_buffer(const std::string& key) {
 // The peer's state dict has a prefix beside the layers, and again in each of them.
 constexpr std::string_view kPool = ".prefix_tuning.pool.";
 
-std::string without_pool(const std::string& key, const Model& backbone) {
+constexpr std::string_view kBeside = "prefix_tuning.prefix_tunings.";
+
+// What the model's own prefixes stand below: of an exported class with a head that is the network inside, `model.`.
+std::string place_of_prefixes(const std::vector<NamedParameter>& wanted, const Model& backbone) {
+  for (const auto& one : wanted)
+    if (const auto at = one.name.find(kBeside); at != std::string::npos) return one.name.substr(0, at);
+  return named(backbone, "");
+}
+
+std::string without_pool(const std::string& key, const std::string& place) {
   const auto at = key.find(kPool);
-  return at == std::string::npos ? key : named(backbone, "prefix_tuning.") + key.substr(at + kPool.size());
+  return at == std::string::npos ? key : place + "prefix_tuning." + key.substr(at + kPool.size());
 }
 
 // A key of any file as this model has it.
@@ -40,7 +49,7 @@ std::string with_our_prefix(const std::string& key, const Model& backbone) {
 StateDict without_copies(const StateDict& tensors) {
   std::set<std::string> beside;
   for (const auto& [key, tensor] : tensors) {
-    const auto at = key.find("prefix_tuning.prefix_tunings.");
+    const auto at = key.find(kBeside);
     if (at != std::string::npos) beside.insert(key.substr(at + std::string_view("prefix_tuning.").size()));
   }
   StateDict result;
@@ -60,6 +69,7 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
   std::set<std::string> others;
   bool prefixed = false;
   const auto& containers = own_containers(backbone);
+  const auto place = place_of_prefixes(wanted, backbone);
   for (const auto& [key, tensor] : file) {
     const auto modern = modern_key(key);
     const auto found = key_owner(modern, containers);
@@ -69,7 +79,7 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
       continue;
     }
     prefixed = prefixed || has_base_prefix(modern, backbone.prefix());
-    const auto here = without_pool(with_our_prefix(rename_owner(modern, owner, name, containers), backbone), backbone);
+    const auto here = without_pool(with_our_prefix(rename_owner(modern, owner, name, containers), backbone), place);
     if (const auto* before = own.find(here); before != nullptr && here.find(".prefix_tunings.") != here.npos) {
       if (before->is_same(tensor) || at::equal(*before, tensor)) continue;
       fail(ErrorCode::state_dict, "read the prefix", key + " is not what another layer has of it",
