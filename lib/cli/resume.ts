@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { exitStatus, usageError } from './arguments.js'
 import { run as fuse } from './fuse.js'
@@ -38,8 +38,11 @@ export async function run([folder, ...options]: string[]): Promise<number> {
 }
 
 function noRun(folder: string): Error {
+  if (!existsSync(folder)) return usageError(`${folder} does not exist: a run has its folder from its first step on`)
   // A checkpoint, or the folder of all of them, lies inside.
   const run = [dirname(folder), dirname(dirname(folder))].find((above) => existsSync(join(above, runConfigFile)))
-  const hint = run === undefined ? '' : `: it lies in a run, which goes on with torch-adapters resume ${run}`
+  const isEmpty = statSync(folder).isDirectory() && readdirSync(folder).length === 0
+  const begin = isEmpty ? ': it is empty, and a run ended before it began; start it anew' : ''
+  const hint = run === undefined ? begin : `: it lies in a run, which goes on with torch-adapters resume ${run}`
   return usageError(`expected the folder of a run, got ${folder}, which has no ${runConfigFile}${hint}`)
 }

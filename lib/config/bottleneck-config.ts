@@ -2,6 +2,7 @@ import { type NonLinearity, nonLinearities } from './activations.js'
 import { camelCase, type SnakeCase } from './case.js'
 import * as check from './check.js'
 import { checkLayers, FieldTable, type MaybeNull } from './fields.js'
+import { didYouMean } from './nearest.js'
 
 /** One factor for all layers, or one a layer: `{ '0': 8, '11': 32, default: 16 }`. Above 0; below 1 it widens. */
 export type ReductionFactor = number | { readonly [layer: string]: number }
@@ -252,9 +253,14 @@ function checkReductionFactor(name: string, value: unknown): ReductionFactor {
 }
 
 function checkScaling(name: string, value: unknown): Scaling {
-  if (typeof value === 'string') return check.checkOneOf(name, value, ['learned', 'channel'])
-  if (typeof value !== 'number') throw check.typeError(name, "a number, 'learned' or 'channel'", value)
-  return check.checkNumber(name, value)
+  if (value === 'learned' || value === 'channel') return value
+  if (typeof value === 'number') return check.checkNumber(name, value)
+  const expected = "a number, 'learned' or 'channel'"
+  if (typeof value !== 'string') throw check.typeError(name, expected, value)
+  throw check.valueError(
+    name,
+    `expected ${expected}, got ${check.describe(value)}.${didYouMean(value, ['learned', 'channel'])}`
+  )
 }
 
 function checkResidual(name: string, value: unknown): ResidualBeforeLn {

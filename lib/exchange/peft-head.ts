@@ -19,7 +19,7 @@ import { matching } from '../config/peft-modules.js'
 import { AdapterError } from '../native/errors.js'
 import type { FoldedLinear } from '../native/types.js'
 import type { HeadFolder } from './adapter-folder.js'
-import { isDecoderClass } from './decoder-classes.js'
+import { isDecoderClass, isTokenClass } from './decoder-classes.js'
 import { loraFields } from './peft-adapter.js'
 import { storedForTask } from './peft-class.js'
 import type { PeftFolder } from './peft-folder.js'
@@ -109,8 +109,9 @@ function decoderHead(model: ModelConfig, modelClass: string, labels: number) {
   const { exported } = model
   if (exported === null || !readsLastToken(exported)) return undefined
   const ending = /For(SequenceClassification|TokenClassification|CausalLM)$/.exec(modelClass)?.[1]
-  // All decoders have the first; the others differ from family to family (biases, names, caps on logits).
-  const isKnown = ending === 'SequenceClassification' || hasPlainWords(model)
+  // All decoders have the first; the others differ from family to family (names, caps on logits).
+  const isKnown =
+    ending === 'SequenceClassification' || (ending === 'CausalLM' ? hasPlainWords(model) : isTokenClass(modelClass))
   return ending === undefined || !isKnown ? undefined : convertDecoderHead(ending as DecoderTask, labels)
 }
 

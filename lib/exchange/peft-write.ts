@@ -334,7 +334,12 @@ function noLike(
   const other = entries.filter(([key, value]) => given[key] !== value)
   const written = (fields: readonly (readonly [string, unknown])[]) => JSON.stringify(Object.fromEntries(fields))
   return new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
-    expected: other.length === 0 ? 'the layers and the activation of that class' : written(other),
+    expected:
+      theirs === undefined
+        ? 'a class whose head is known here'
+        : other.length === 0
+          ? 'a head of that class'
+          : written(other),
     got: other.length === 0 ? JSON.stringify(head) : written(other.map(([key]) => [key, given[key]])),
     hint: headApart
   })

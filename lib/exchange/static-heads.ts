@@ -138,6 +138,11 @@ const staticHeads: Readonly<Record<string, StaticHead>> = {
   DistilBertForQuestionAnswering: answerer,
   DistilBertForMultipleChoice: distilBertChooser,
   DistilBertForMaskedLM: distilBertMasked,
+  // Their classifiers of rows read a pooler of another form.
+  DebertaForTokenClassification: tagger,
+  DebertaForQuestionAnswering: answerer,
+  DebertaV2ForTokenClassification: tagger,
+  DebertaV2ForQuestionAnswering: answerer,
   GPT2ForSequenceClassification: gpt2Classifier,
   GPT2ForTokenClassification: tagger,
   ViTForImageClassification: vitClassifier,

@@ -20,13 +20,13 @@ export async function loadExportedWeights(model: Model, source: string, note: Ex
   const { missing, unplaced, hasPrefix } = await nativeCall(() => model.native.loadWeights(source)).catch((error) => {
     throw otherShapes(source, error)
   })
-  if (missing.length > 0) {
-    throw new AdapterError('ERR_STATE_DICT', operation, `${source} lacks weights of the graph: ${some(missing)}`, {
-      hint: sameNetwork
-    })
-  }
   const isExtra = extraPart(model, note.prefix, hasPrefix)
   const others = unplaced.filter((name) => !isBuffer(name) && !isExtra(name))
+  if (missing.length > 0) {
+    const more = others.length === 0 ? '' : `, and has others: ${some(others)}`
+    const problem = `${source} lacks weights of the graph: ${some(missing)}${more}`
+    throw new AdapterError('ERR_STATE_DICT', operation, problem, { hint: sameNetwork })
+  }
   if (others.length === 0) return
   throw new AdapterError(
     'ERR_STATE_DICT',

@@ -108,8 +108,10 @@ await main(async () => {
         const result = await measure(row, threads, settings)
         results.push({ row, threads, result })
         if (json) writeNumbers(json, results)
-        const { ours, peer, unit, ratio } = result
-        return `ours ${show(ours.median, unit)}, adapters ${show(peer.median, unit)}, ${ratio.toFixed(2)} ×`
+        const { ours, peer, unit, ratio, native, single } = result
+        const over = (other, what) => (other ? `; over ${what} ${other.ratio.toFixed(2)} ×` : '')
+        const more = over(native, 'our own BERT') + over(single, 'ours with one for all rows')
+        return `ours ${show(ours.median, unit)}, adapters ${show(peer.median, unit)}, ${ratio.toFixed(2)} ×${more}`
       })
     }
   }

@@ -272,7 +272,7 @@ test('a method that is a kind of LoRA, and modules of a bottleneck, are told wha
     t.throws(() => AdapterConfig.load(config as never), { code: 'ERR_INVALID_ARG_VALUE', message })
   refused({ architecture: 'dora' }, /Write \{ architecture: 'lora', useDora: true \}, or the preset 'dora'/)
   refused({ architecture: 'bottelneck' }, /Did you mean 'bottleneck'/)
-  refused({ architecture: 'adalora' }, /known: bottleneck, lora, .*union|Did you mean 'lora'/)
+  refused({ architecture: 'adalora' }, /Known: bottleneck, lora, .*union|Did you mean 'lora'/)
   for (const name of ['dora', 'vera', 'dvora', 'ia3'])
     refused({ architecture: name }, new RegExp(`architecture: 'lora', .*, or the preset '${name}'`))
   refused({ reductionFactor: 4, targetModules: ['q_proj'] }, /bottleneck takes no targetModules.*addAdaptersToModel\(/)

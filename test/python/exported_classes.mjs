@@ -57,6 +57,15 @@ const ours = [
     targets,
     (model) => model.addClassificationHead('x', { numLabels: 3, layers: 1, bias: false })
   ],
+  ['base', 'tags', 'TOKEN_CLS', targets, (model) => model.addTaggingHead('x', { numLabels: 3 })],
+  ['capped', 'capped-tags', 'TOKEN_CLS', targets, (model) => model.addTaggingHead('x', { numLabels: 3 })],
+  [
+    'disentangled',
+    'disentangled-tags',
+    'TOKEN_CLS',
+    { ...targets, targetModules: ['query_proj'] },
+    (model) => model.addTaggingHead('x', { numLabels: 3 })
+  ],
   ['base', 'prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
   ['spans', 'spans', 'QUESTION_ANS', { ...targets, targetModules: ['query', 'value', 'attention.output.dense'] }],
   // PEFT's class for the task would give it inputs_embeds.

@@ -52,8 +52,13 @@ OTHERS = {
         encoder_attention_heads=4, decoder_attention_heads=4, max_position_embeddings=32, decoder_start_token_id=0,
         pad_token_id=0, bos_token_id=1, eos_token_id=2),
 }
+# Heads for tokens, which go into the archive of the class without one.
+TOKENS = {"tags": ("base", "LlamaForTokenClassification", ["q_proj"]),
+          "capped-tags": ("capped", "Gemma2ForTokenClassification", ["q_proj"]),
+          "disentangled-tags": ("disentangled", "DebertaV2ForTokenClassification", ["query_proj"])}
 # Written out in two products.
 EAGER = {"capped"}
+BARE = {"base", "capped", "disentangled"}
 
 
 def fill(model, wanted, size=0.3, around=0.0):
@@ -131,6 +136,12 @@ def make():
     model = get_peft_model(bare, LoraConfig(task_type="SEQ_CLS", **lora))
     fill(model, lambda path: "lora_" in path or "modules_to_save" in path).save_pretrained(folder / "theirs" / "score")
     keep("score", "base", model)
+    for name, (archive, class_name, targets) in TOKENS.items():
+        extra = {"attn_implementation": "eager"} if archive in EAGER else {}
+        bare = getattr(transformers, class_name).from_pretrained(folder / archive, num_labels=3, **extra)
+        model = get_peft_model(bare, LoraConfig(task_type="TOKEN_CLS", r=2, target_modules=targets))
+        fill(model, lambda path: "lora_" in path or "modules_to_save" in path).save_pretrained(folder / "theirs" / name)
+        keep(name, archive, model)
     hub = {"hub-ia3": ("base", "ia3"), "hub-inner": ("base", "lora[r=2, intermediate_lora=True]"),
            "hub-outer": ("base", "lora[r=2, output_lora=True, leave_out=[0]]"),
            "hub-network": ("base", "prefix_tuning[prefix_length=3, bottleneck_size=5]"),
@@ -159,7 +170,7 @@ def check():
         config = json.loads((place / "adapter_config.json").read_text())
         if "peft_type" in config:
             class_name = config["auto_mapping"]["base_model_class"] if config.get("auto_mapping") else CLASSES["words"]
-            extra = {"num_labels": 3} if config["modules_to_save"] and own["archive"] == "base" else {}
+            extra = {"num_labels": 3} if config["modules_to_save"] and own["archive"] in BARE else {}
             if own["archive"] in EAGER:
                 extra["attn_implementation"] = "eager"
             model = getattr(transformers, class_name).from_pretrained(folder / own["archive"], **extra)

@@ -10,11 +10,11 @@ void Misfit::add_misshaped(const std::string& name, at::IntArrayRef expected, at
 
 void Misfit::refuse_any(const std::string& operation, const std::string& hint) const {
   if (missing.empty() && unexpected.empty() && misshaped.empty()) return;
-  std::string problem = "the file does not fit";
-  if (!missing.empty()) problem += "; missing " + name_list(missing, all_names);
-  if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected, all_names);
-  if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped, all_names);
-  fail(ErrorCode::state_dict, operation, problem, {.hint = hint});
+  std::string all = problem;
+  if (!missing.empty()) all += "; missing " + name_list(missing, all_names);
+  if (!unexpected.empty()) all += "; unexpected " + name_list(unexpected, all_names);
+  if (!misshaped.empty()) all += "; wrong shape " + name_list(misshaped, all_names);
+  fail(ErrorCode::state_dict, operation, all, {.expected = expected, .got = got, .hint = hint});
 }
 
 }  // namespace ta

@@ -192,8 +192,7 @@ void load_adapter(AdapterModel& model, const std::string& name, const std::strin
   const auto operation = "load the adapter '" + from + "' of " + file;
   auto found = owned_by(read_weights_at(file), owner, name, model.backbone(), wanted);
   found.tensors = vera_in_dialect(operation, found.tensors, KeyDialect::plain);
-  check_layers(operation, model.backbone(), wanted, found);
-  assign_strictly(operation, wanted, found);
+  assign_strictly(operation, wanted, found, last_layers(model.backbone(), wanted, found));
 }
 
 void save_fusion(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format) {
@@ -205,8 +204,7 @@ void load_fusion(AdapterModel& model, const std::string& name, const std::string
   const auto operation = "load the fusion '" + from + "' of " + file;
   auto found = owned_by(read_weights_at(file), {KeyOwner::Kind::fusion, from}, name, model.backbone(), wanted);
   leave_out_idle(model.backbone(), wanted, found);
-  check_layers(operation, model.backbone(), wanted, found);
-  assign_strictly(operation, wanted, found);
+  assign_strictly(operation, wanted, found, last_layers(model.backbone(), wanted, found));
 }
 
 void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,

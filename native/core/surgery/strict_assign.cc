@@ -53,7 +53,8 @@ const char* hint_for(const Misfit& misfit, const StateDict& tensors) {
 
 }  // namespace
 
-void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file) {
+void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file,
+                     LastLayers layers) {
   Misfit misfit;
   IntegerWeights integers;
   std::unordered_set<std::string> known, told;
@@ -74,6 +75,12 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   for (const auto& [name, tensor] : file.tensors)
     if (!known.count(name) && told.insert(file.spelled(name)).second) misfit.unexpected.push_back(file.spelled(name));
   integers.refuse_any(operation);
+  if (layers.there > 0 && layers.there != layers.here) {
+    misfit.problem = "it was made for another base model, or is not whole";
+    misfit.expected = text("an adapter whose last layer is ", layers.here - 1);
+    misfit.got = text("one whose last layer is ", layers.there - 1);
+    misfit.refuse_any(operation, "Load the base model that it was trained with, or the whole file");
+  }
   misfit.refuse_any(operation, hint_for(misfit, file.tensors));
   c10::NoGradGuard guard;
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
@@ -104,17 +111,12 @@ void leave_out_idle(Model& backbone, const std::vector<NamedParameter>& wanted, 
   file.tensors = std::move(rest);
 }
 
-void check_layers(const std::string& operation, const Model& backbone, const std::vector<NamedParameter>& wanted,
-                  const FromFile& file) {
+LastLayers last_layers(const Model& backbone, const std::vector<NamedParameter>& wanted, const FromFile& file) {
   const auto path = named(backbone, backbone.layers_path()) + ".";
-  int64_t here = 0, there = 0;
-  for (const auto& parameter : wanted) here = std::max(here, layers_of(parameter.name, path));
-  for (const auto& [name, tensor] : file.tensors) there = std::max(there, layers_of(name, path));
-  if (here == there || there == 0) return;
-  fail(ErrorCode::state_dict, operation, "it was made for another base model",
-       {.expected = text("an adapter whose last layer is ", here - 1),
-        .got = text("one whose last layer is ", there - 1),
-        .hint = "Load the base model that it was trained with"});
+  LastLayers layers;
+  for (const auto& parameter : wanted) layers.here = std::max(layers.here, layers_of(parameter.name, path));
+  for (const auto& [name, tensor] : file.tensors) layers.there = std::max(layers.there, layers_of(name, path));
+  return layers;
 }
 
 }  // namespace ta

@@ -24,15 +24,18 @@ struct FromFile {
   }
 };
 
-/// Throws ERR_STATE_DICT; nothing has changed then.
-void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file);
+/// Where a file's adapter or fusion ends, and where the model's does: layers, both 0 where it is not known.
+struct LastLayers {
+  int64_t here = 0, there = 0;
+};
+LastLayers last_layers(const Model& backbone, const std::vector<NamedParameter>& wanted, const FromFile& file);
+
+/// Throws ERR_STATE_DICT; nothing has changed then. Where the layers are not as many, it says so beside the names.
+void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file,
+                     LastLayers layers = {});
 
 /// Takes from a fusion's tensors those that do nothing: of layers in which none of its adapters stands, since Python's
 /// library makes the fusion in every layer, and the `dense` of one that has no query, key and value there.
 void leave_out_idle(Model& backbone, const std::vector<NamedParameter>& wanted, FromFile& file);
-
-/// Throws ERR_STATE_DICT where the file's adapter reaches a deeper or a lower layer than this model's.
-void check_layers(const std::string& operation, const Model& backbone, const std::vector<NamedParameter>& wanted,
-                  const FromFile& file);
 
 }  // namespace ta
