@@ -315,6 +315,8 @@ at::Tensor attend(const Slot& slot, const at::Tensor& xq, const at::Tensor& x, c
 }
 
 bool answers_for_some(const Module& module) {
+  // Adapters, of which any number may be there, say for themselves what they read.
+  if (dynamic_cast<const AdapterPlace*>(&module) != nullptr) return true;
   for (const auto& child : module.children()) {
     const bool attends = dynamic_cast<const AttendingLayer*>(child.module.get()) != nullptr;
     if (child.slot != nullptr && !attends && child.slot->layer->reads_whole_rows()) return false;

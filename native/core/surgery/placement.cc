@@ -359,6 +359,15 @@ void add_named(const std::string& operation, const std::vector<AdapterConfig>& c
   }
 }
 
+// All places below a module; what stands in them already is passed by, however much it is.
+void collect_places(const Module& module, std::unordered_set<const Module*>& places) {
+  if (dynamic_cast<const AdapterPlace*>(&module) != nullptr) {
+    places.insert(&module);
+    return;
+  }
+  for (const auto& child : module.children()) collect_places(*child.module, places);
+}
+
 }  // namespace
 
 std::vector<PlacedModule> make_modules(const std::string& operation, const std::vector<AdapterConfig>& configs,
@@ -367,7 +376,7 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
   // A layer in whose place surgery has put another one takes its places along.
   std::unordered_set<const Module*> there;
-  model.visit_modules("", [&](const std::string&, const Module& module) { there.insert(&module); });
+  collect_places(model, there);
   std::erase_if(places, [&](const Place& at) { return !there.contains(at.place); });
   places.push_back({layers, Location::last_hidden_state, &behind});
   places.push_back({0, Location::embeddings, &model.invertible_place()});
