@@ -55,12 +55,13 @@ export type MethodConfig =
   | PromptTuningConfig
   | ReftConfig
 
-function checkedPart(place: string, given: unknown): MethodConfig {
+/** A union in a union is its parts. */
+function checkedParts(place: string, given: unknown): readonly MethodConfig[] {
   const expected = "the config of a method, such as new LoraConfig({ r: 4 }) or AdapterConfig.load('lora[r=4]')"
   if (typeof given !== 'object' || given === null) throw check.typeError(place, expected, given)
   const config = adapterConfigFromObject(given)
-  if (config.method === 'union' || config.method === 'output') throw check.typeError(place, expected, config)
-  return config
+  if (config.method === 'output') throw check.typeError(place, expected, config)
+  return config.method === 'union' ? config.configs : [config]
 }
 
 /** Several methods under one name at different places of a layer: `lora[r=4]|seq_bn`. Frozen. */
@@ -73,7 +74,7 @@ export class ConfigUnion {
     const [first] = given
     const configs = (Array.isArray(first) ? first : given) as readonly AdapterConfig[]
     if (configs.length === 0) throw check.rangeError('union', 'at least one config', configs)
-    this.configs = Object.freeze(configs.map((config, i) => checkedPart(`union[${i}]`, config)))
+    this.configs = Object.freeze(configs.flatMap((config, i) => checkedParts(`union[${i}]`, config)))
     checkUnion(this.configs)
     Object.freeze(this)
   }
@@ -187,7 +188,7 @@ function fromString(text: string): AdapterConfig {
       hint: `Check the path, or name a preset: ${presetNames.join(', ')}.`
     })
   }
-  const parts = parseShorthand(text).map((part) => fromPart(part, text))
+  const parts = parseShorthand(text).flatMap((part) => partsFrom(part, text))
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : new ConfigUnion(parts)
 }
 
@@ -196,16 +197,20 @@ function isFile(path: string): boolean {
   return !path.includes('\0') && existsSync(path) && statSync(path).isFile()
 }
 
+/** A union among others is its parts. */
+function partsFrom(part: ShorthandPart, text: string): readonly MethodConfig[] {
+  if (!isUnionPreset(part.name)) return [fromPart(part, text)]
+  const parts = unionPresets[part.name]
+  if (Object.keys(part.values).length === 0) return (fromString(parts) as ConfigUnion).configs
+  throw check.valueError('adapter config', `'${part.name}' is a union and takes no fields; write its parts: ${parts}`)
+}
+
 function fromPart(part: ShorthandPart, text: string): MethodConfig {
   if (isAdapterPreset(part.name)) {
     const preset = adapterPresets[part.name]
     checkSpelling(part.values, preset.method, fieldTables)
     fieldTables[preset.method].checkShorthand(part.values)
     return replaced(preset, part.values)
-  }
-  if (isUnionPreset(part.name)) {
-    const message = `'${part.name}' is a union and stands alone; write its parts: ${unionPresets[part.name]}`
-    throw check.valueError('adapter config', message)
   }
   const guess = nearest(part.name, presetNames)
   const help = guess === undefined ? `Known: ${presetNames.join(', ')}.` : `Did you mean '${guess}'?`
@@ -245,7 +250,7 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   const known = [...Object.keys(fieldTables), 'union']
   throw check.valueError(
     'adapter config',
-    `unknown architecture ${check.describe(architecture)}.${unknownArchitecture(architecture, known)}`
+    `unknown architecture ${check.describe(architecture)}.${unknownArchitecture(architecture, known, presetNames)}`
   )
 }
 

@@ -59,10 +59,15 @@ const kinds: Readonly<Record<string, string>> = {
 }
 
 /** What to write instead, as the rest of a sentence. */
-export function unknownArchitecture(architecture: unknown, known: readonly string[]): string {
+export function unknownArchitecture(
+  architecture: unknown,
+  known: readonly string[],
+  presets: readonly string[]
+): string {
   const own = typeof architecture === 'string' ? architecture.toLowerCase() : ''
   const kind = Object.hasOwn(kinds, own) ? kinds[own] : undefined
   if (kind !== undefined) return ` Write { architecture: 'lora', ${kind} }, or the preset '${own}'.`
+  if (presets.includes(own)) return ` '${own}' is a preset: AdapterConfig.load('${own}', { … })`
   return didYouMean(own, known) || ` Known: ${known.join(', ')}.`
 }
 

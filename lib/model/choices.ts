@@ -27,7 +27,7 @@ type ChosenBy = 'setup' | 'head' | 'all' | 'parameters'
 /** What of a model runs where a call names nothing, and what of it trains. */
 export abstract class ModelChoices extends ModelLife {
   #active: AdapterSetup = null
-  /** What was active as an adapter was merged, and what is left of it. */
+  /** What was active as an adapter was merged, and what is left of it; undefined where somebody chose since. */
   #merge: { readonly before: AdapterSetup; readonly left: AdapterSetup } | undefined
   #skipped: readonly number[] = []
   #trains: NativeTrainable = nothing
@@ -54,6 +54,7 @@ export abstract class ModelChoices extends ModelLife {
     const head = options.head === undefined ? undefined : checkHeads(options.head, this.#model.heads)
     const given = head === undefined || head === null || typeof head === 'string' ? head : givenHeads(head, setup)
     this.#active = unchanging(setup)
+    this.#merge = undefined
     this.#skipped = skipped
     this.#model.headChoice.follow(setup)
     if (given !== undefined) this.#model.headChoice.choose(given, setup)

@@ -17,7 +17,7 @@ export abstract class ModelNames extends ModelFiles {
   }
 
   /**
-   * Module paths in PyTorch's order; with a pattern (`bert.encoder.layer.*.output`) those that match. Of an exported network
+   * Module paths in PyTorch's order; with a pattern (`bert.encoder.layer.*.output.dense`) those that match. Of an exported network
    * its own, and what surgery put there.
    */
   namedModules(pattern?: string): string[]

@@ -201,6 +201,7 @@ test('a config of another library is refused by name', (t) => {
 test('fields without their architecture say which one is missing', (t) => {
   const cases: [object, RegExp][] = [
     [{ r: 8, alpha: 16 }, /r, alpha: no field of a bottleneck.*write architecture: 'lora' beside them/],
+    [{ architecture: 'seq_bn', leaveOut: [0] }, /'seq_bn'\. 'seq_bn' is a preset: AdapterConfig\.load\('seq_bn', /],
     [{ method: 'zzz' }, /unknown architecture 'zzz'\. Known: bottleneck, lora/],
     [{ method: 'dora' }, /unknown architecture 'dora'\. Write \{ architecture: 'lora', useDora: true \}/],
     [{ method: 'lora', architecture: 'reft' }, /expected one method, got architecture 'reft' and method 'lora'/],

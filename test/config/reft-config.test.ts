@@ -46,7 +46,13 @@ test('MAM and UniPELT are unions, which stand alone', (t) => {
       ['prefix_tuning[bottleneck_size=800]', 'par_bn'].map((part) => AdapterConfig.load(part) as ReftConfig)
     )
   )
-  t.throws(() => AdapterConfig.load('mam|lora'), { message: /'mam' is a union and stands alone; .*|par_bn/ })
+  const parts = 'prefix_tuning[bottleneck_size=800]|par_bn|lora'
+  t.deepEqual(AdapterConfig.load('mam|lora'), AdapterConfig.load(parts))
+  t.deepEqual(new ConfigUnion(AdapterConfig.load('mam'), AdapterConfig.load('lora')), AdapterConfig.load(parts))
+  t.throws(() => AdapterConfig.load('mam[prefix_length=3]|lora'), {
+    message: /takes no fields; write its parts: .*\|par_bn/
+  })
+  t.throws(() => AdapterConfig.load('mam|par_bn'), { message: /part 2 \('par_bn'\) and part 3 \('par_bn'\)/ })
   t.throws(() => AdapterConfig.load('unipelt[r=2]'), { message: /write its parts: prefix_tuning\[prefix_length=10/ })
 })
 
