@@ -9,6 +9,7 @@ import { csvRecords, recordOf } from './csv-records.js'
 import { checkRow, type Row, withPlace } from './dataset.js'
 import { fileRecords, lineFeed } from './file-records.js'
 import { parquetRecords } from './parquet.js'
+import { Pauses } from './pauses.js'
 import { headFields, rowFields } from './row-fields.js'
 import { utf8Text } from './utf8.js'
 
@@ -60,8 +61,11 @@ async function* rowsIn(file: string, format: RowFormat): AsyncGenerator<Row, voi
   }
   try {
     const records = format === 'jsonl' ? jsonLines(createReadStream(file), file) : cellRecords(file, format)
+    const pauses = new Pauses()
     for await (const { value, line } of records) {
       yield toRow(value, `${file}:${line}`)
+      const pause = pauses.take()
+      if (pause !== undefined) await pause
     }
   } catch (error) {
     throw isSystemError(error) ? fileError(file, operation, error) : error

@@ -32,6 +32,17 @@ export function trainingProgress(options: ProgressOptions = {}): Progress {
 
 const format = '{bar} {percentage}% | step {value}/{total} | epoch {epoch} | {facts} | {speed} | {eta_formatted} left'
 
+/** Seconds as `40s`, `2m05s` or `1h30m`; those that are guessed count in fives. */
+export function formatTime(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '?'
+  const whole = seconds > 10 ? 5 * Math.round(seconds / 5) : Math.round(seconds)
+  const two = (value: number) => String(Math.floor(value)).padStart(2, '0')
+  if (whole < 60) return `${whole}s`
+  return whole < 3600
+    ? `${Math.floor(whole / 60)}m${two(whole % 60)}s`
+    : `${Math.floor(whole / 3600)}h${two((whole % 3600) / 60)}m`
+}
+
 const newestSteps = 20
 
 class MovingLine implements Progress {
@@ -42,7 +53,18 @@ class MovingLine implements Progress {
 
   constructor(private readonly stream: NodeJS.WritableStream) {
     this.#bars = new cliProgress.MultiBar(
-      { format, stream, hideCursor: true, clearOnComplete: false, barsize: 24, etaBuffer: 50, gracefulExit: false },
+      {
+        ...{
+          format,
+          stream,
+          hideCursor: true,
+          clearOnComplete: false,
+          barsize: 24,
+          etaBuffer: 50,
+          gracefulExit: false
+        },
+        formatTime
+      },
       cliProgress.Presets.shades_classic
     )
   }

@@ -57,7 +57,8 @@ function count(name, value) {
 export function readOptions(args) {
   const { values } = parseOptions(
     {
-      args,
+      // Package managers other than npm hand the `--` on.
+      args: args[0] === '--' ? args.slice(1) : args,
       options: {
         task: { type: 'string' },
         data: { type: 'string' },
@@ -75,6 +76,7 @@ export function readOptions(args) {
   if (values.data !== undefined && values.task !== undefined) {
     throw new Problem('--data: your own rows are a task of their own; leave --task out.')
   }
+  if (values.model === '') throw new Problem("--model: expected a folder or a Hugging Face id, got ''.")
   const { task = 'lexname' } = values
   if (!Object.hasOwn(taskBuilders, task)) {
     throw new Problem(`--task: expected one of ${Object.keys(taskBuilders).join(', ')}, got '${task}'.`)

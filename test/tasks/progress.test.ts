@@ -2,7 +2,7 @@ import { Writable } from 'node:stream'
 import test from 'ava'
 import { MultiTaskTrainer } from '../../lib/index.js'
 import { describeEvent } from '../../lib/tasks/event-lines.js'
-import { trainingProgress } from '../../lib/tasks/progress.js'
+import { formatTime, trainingProgress } from '../../lib/tasks/progress.js'
 import type { TrainingEvent } from '../../lib/training/events.js'
 import { load, quiet, tinyRows } from '../model/support.js'
 
@@ -163,4 +163,10 @@ test('what is no stream is refused', (t) => {
   for (const stream of [null, 5, {}]) {
     t.throws(() => trainingProgress({ stream } as never), { message: /^stream: expected a stream to write to/ })
   }
+})
+
+test('what is left is told in seconds, minutes or hours', (t) => {
+  const told = [0, 7.4, 12, 58, 118, 125, 3599, 5400].map((seconds) => formatTime(seconds))
+  t.deepEqual(told, ['0s', '7s', '10s', '1m00s', '2m00s', '2m05s', '1h00m', '1h30m'])
+  t.is(formatTime('INF' as never), '?')
 })
