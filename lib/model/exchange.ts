@@ -2,11 +2,13 @@ import { copyFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AdapterConfig, leftOut } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
+import { some } from '../config/counted.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { dependsOnPlacement } from '../config/lora-targets.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import { isOwnHead } from '../config/own-head.js'
 import { type ProblemType, problemTypes } from '../config/peft-config.js'
+import { warnOnce } from '../config/warn-once.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { type HeadFolder, headOfModel, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adaptersProblem, isSplit } from '../exchange/adapters-form.js'
@@ -136,17 +138,33 @@ export async function saveAnyAdapter(
   if (hasHead && isPlain) await model.saveHead(folder, name, { format })
 }
 
-/** For what saves adapters later on, when they have learned: one that no folder holds is an error now. */
-export function checkSavable(model: Model): void {
+/**
+ * For what saves adapters later on, when they have learned: one that no folder holds is an error now, and where nothing is
+ * to be saved yet a warning.
+ */
+export function checkSavable(model: Model, saves: boolean): void {
+  const alone = new Map<string, string[]>()
   for (const [name, config] of model.adapters) {
     const problem = adaptersProblem(config, model.config)
     if (problem === undefined || isForPeft(model, config)) continue
     const why = `the adapter library has no ${problem}, and PEFT does not have it either`
+    const inPeft = doraForPeft(model, config)
+    if (!saves) {
+      const whole = inPeft === undefined ? why : `${why}. ${inPeft}`
+      alone.set(whole, [...(alone.get(whole) ?? []), `'${name}'`])
+      continue
+    }
     throw new AdapterError('ERR_UNSUPPORTED', 'train', `no checkpoint could hold '${name}': ${why}`, {
       expected: 'a config that one of the two libraries computes',
-      hint: `${doraForPeft(model, config) ?? "Change it, or train with saveStrategy: 'no'"}.`
+      hint: `${inPeft ?? "Change it, or train with saveStrategy: 'no'"}.`
     })
   }
+  for (const [why, names] of alone)
+    warnOnce(
+      model,
+      `train: no folder could hold ${some(names)}: ${why}. What is learned stays in this process.`,
+      'TORCH_ADAPTERS_NO_FOLDER'
+    )
 }
 
 /** The DoRA of the adapter library is none of PEFT's, whose own may stand at the same Linears. */

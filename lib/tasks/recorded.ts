@@ -17,7 +17,7 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
   }
   // The best step is kept in memory.
   const written = { ...args, loadBestModelAtEnd: false }
-  if (writesCheckpoints(written, run.saveOnAbort === true)) checkSavable(model)
+  checkSavable(model, writesCheckpoints(written, run.saveOnAbort === true))
   const locks = lockRunFolders(written, run.saveOnAbort === true)
   try {
     let totalSteps = 0

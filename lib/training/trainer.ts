@@ -280,7 +280,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await this.#evaluationSets(evalDataset, signal))
       const { model, args } = this
-      if (writesCheckpoints(args, saveOnAbort)) checkSavable(model)
+      checkSavable(model, writesCheckpoints(args, saveOnAbort))
       const locks = lockRunFolders(args, saveOnAbort)
       unlock = locks.release
       const data = { train, evaluation, computeMetrics: this.#computeMetrics, callbacks: this.callbacks }

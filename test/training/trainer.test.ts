@@ -205,5 +205,11 @@ test('an adapter that no folder could hold is told of before the first step, whe
       /no checkpoint could hold 'm': the adapter library has no attnMatrices with 'o', and PEFT.*saveStrategy: 'no'/
   })
   t.is(steps.length, 0)
+  const told: string[] = []
+  const listen = (warning: Error) => told.push(warning.message)
+  process.on('warning', listen)
   await t.notThrowsAsync(train('no'))
+  await new Promise(setImmediate)
+  process.off('warning', listen)
+  t.true(told.some((text) => /^train: no folder could hold 'm': the adapter library has no attnMatrices/.test(text)))
 })

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/exported/named_modules.h"
 #include "core/exported/residuals.h"
 
 namespace ta::exported {
@@ -18,9 +19,8 @@ std::string words_of(Location location) {
 std::vector<std::string> explain(const Graph& graph, const Residuals& residuals) {
   std::vector<std::string> lines;
   if (residuals.sub_layers.empty()) {
-    lines.push_back(
-        "no residual sub-layer was found: addAdapter has no place of its own here; name modules by patterns "
-        "(placement)");
+    lines.push_back(text("no residual sub-layer was found: addAdapter has no place of its own here",
+                         gives_rows(graph) ? "" : "; name modules by patterns (placement)"));
   }
   const auto is_same = [](const SubLayer& a, const SubLayer& b) {
     return a.layer == b.layer && a.location == b.location && a.module == b.module;

@@ -70,7 +70,8 @@ void ExportedModel::find_sub_layers(const Streams& streams, const Placement& pla
                                            "PyTorch's own layers have the same weights and rows before tokens"
                                   : graph.slots[output_].shape.size() == 2
                                       ? "all sub-layers: their stream has other tokens than the rows, and one value a "
-                                        "row comes out: a network that gives all tokens has places for adapters"
+                                        "row comes out: have the network give the states of all places, too (return "
+                                        "logits, states), and export it again"
                                       : "all sub-layers: their stream has other tokens than the model's output");
     residuals_.sub_layers.clear();
     residuals_.layers.clear();
@@ -179,6 +180,9 @@ void ExportedModel::add_prefixes() {
       facts_.no_prefix.push_back(
           text("layer ", sub.layer, " takes no prefix: its attention has ", graph.describe(stopped),
                ", whose keys and values are of no form that takes one (of one width, head by head)"));
+    } else if (!form && sub.location == Location::attention) {
+      facts_.no_prefix.push_back(text(
+          "layer ", sub.layer, " takes no prefix: no product of scores and values stands by itself in its attention"));
     }
     if (!form || form->module < 0) continue;
     auto found = std::find_if(prefixes_.begin(), prefixes_.end(),

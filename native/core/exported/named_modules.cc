@@ -115,7 +115,11 @@ const SlotPlace* NamedModules::checked(const char* option, const ModuleInfo& mod
     fail(ErrorCode::invalid_argument, kPlaceAdapters,
          text(option, ": '", name(module.path),
               "' does not map tokens to tokens: ", why == unclear.end() ? values_of(module) : why->second),
-         {.expected = text("a module that does, such as ", candidates())});
+         {.expected = text("a module that does, such as ", candidates()),
+          .hint = gives_rows(graph_)
+                      ? "What comes out of the network is one value a row: have it give the states of all "
+                        "places, too (return logits, states), and export it again."
+                      : ""});
   }
   const int64_t features = graph_.slots[place->output].shape.back().number;
   if (hidden_ == 0) hidden_ = features;
@@ -123,6 +127,12 @@ const SlotPlace* NamedModules::checked(const char* option, const ModuleInfo& mod
   fail(ErrorCode::invalid_argument, kPlaceAdapters,
        text(option, ": '", name(module.path), "' gives ", features, " features a token"),
        {.expected = text(hidden_, ", the width of the layers, such as ", candidates()), .got = text(features)});
+}
+
+bool gives_rows(const Graph& graph) {
+  return std::all_of(graph.outputs.begin(), graph.outputs.end(), [&](const Argument& output) {
+    return output.kind != Argument::Kind::slot || graph.slots[output.slot].shape.size() < 3;
+  });
 }
 
 }  // namespace ta::exported

@@ -39,4 +39,7 @@ class NamedModules {
   int64_t hidden_;
 };
 
+/// Whether all that comes out of a network is one value a row.
+bool gives_rows(const Graph& graph);
+
 }  // namespace ta::exported
