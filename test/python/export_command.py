@@ -54,6 +54,12 @@ with TemporaryDirectory() as folder:
     made = command("own:Own", str(Path(folder) / "own.pt2"), "--inputs", "x=float32[batch,frames,3]", "--range",
                    "frames=16..64", PYTHONPATH=paths)
     assert made.returncode == 0 and "x float32[batch, frames, 3]" in made.stdout, made
+    # Examples of the network's own say no size that varies, and the note how to.
+    with (Path(folder) / "own.py").open("a") as more:
+        more.write("def pair():\n    return Own(), {'x': torch.ones(2, 5, 3)}\n")
+    made = command("own:pair", str(Path(folder) / "pair.pt2"), PYTHONPATH=paths)
+    assert made.returncode == 0 and "x float32[batch, 5, 3]" in made.stdout, made
+    assert "note      every row has the examples' sizes" in made.stdout and "--inputs 'x=float32[batch," in made.stdout, made
     (Path(folder) / "deciding.py").write_text(
         "import torch\nclass Deciding(torch.nn.Module):\n    def forward(self, x):\n"
         "        return x + 1 if x.abs().sum() > 0 else x\n")

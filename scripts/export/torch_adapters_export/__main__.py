@@ -30,7 +30,7 @@ def arguments(given):
         prog="torch-adapters-export", epilog=USAGE, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Writes a model as an archive of torch.export, which torch-adapters reads in Node.js.")
     parser.add_argument("model", metavar="MODEL", help="a name on Hugging Face's hub, a folder, or module:factory (a "
-                        "function without arguments that gives a torch.nn.Module, or a pair of one and a dict of examples)")
+                        "function without arguments that gives a torch.nn.Module, or a pair of one and a dict of examples, whose sizes are those of all rows)")
     parser.add_argument("out", metavar="OUT.pt2", help="the file to write; what is there is replaced at the end")
     parser.add_argument("--class", dest="model_class", default="AutoModel", metavar="NAME",
                         help="transformers' class that loads MODEL (default: AutoModel, which is without a head)")
@@ -88,7 +88,7 @@ def quiet():
 def export(options, torch):
     from .archive import tokenizer_files, write
     from .hub import without_hub
-    from .inputs import (check_decoder, check_names, check_open_sizes, huggingface_inputs, huggingface_ranges, in_range,
+    from .inputs import (check_decoder, check_names, check_open_sizes, example_form, huggingface_inputs, huggingface_ranges, in_range,
                          parse_inputs, parse_ranges)
     from .models import in_float32, is_factory, load_factory, load_huggingface, note, part_of
     from .refused import Usage
@@ -119,6 +119,9 @@ def export(options, torch):
     if not inputs and config is None:
         raise Usage(f"MODEL {options.model}: no example inputs; give them by --inputs 'x=float32[batch,16]', or let the "
                     "function give (module, {'x': tensor})")
+    if inputs is examples and (fixed := next((name for name, value in examples.items() if len(value.dims) > 1), None)):
+        note(notes, "every row has the examples' sizes; where rows vary, name the sizes that do: "
+                    f"--inputs '{fixed}={example_form(fixed, config)}'")
     check_decoder(model, inputs)
     inputs = inputs or huggingface_inputs(model, config)
     check_names(model, inputs)
