@@ -1,3 +1,4 @@
+import { readFileSync, statSync } from 'node:fs'
 import {
   type ResolvedTrainingArguments,
   type TrainingArguments,
@@ -124,6 +125,15 @@ export async function runTraining(
 /** The first that the head's evaluations have is drawn, where --best names none. */
 const curveMetrics = ['pearson', 'entityF1', 'las', 'accuracy', 'f1'] as const
 
+/** An earlier report is replaced; rows, or whatever else is no page, are not. */
+function checkReport(file: string, files: Parameters<typeof checkOutputFile>[2]): void {
+  checkOutputFile('report', file, files)
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found?.isFile() !== true || found.size === 0) return
+  if (!/^<!doctype html/i.test(readFileSync(file, 'utf8').slice(0, 20)))
+    throw usageError(`--report: ${file} is there and is no page of HTML; give another place`)
+}
+
 async function writeReport(
   file: string,
   curves: RunCurves,
@@ -171,7 +181,7 @@ export async function run(argv: string[]): Promise<number> {
       await below.load(model)
       prepareTuning(model, plan, head)
       if (values.below !== undefined) model.setActiveAdapters(below.under(plan.name))
-      if (report !== undefined && !values.plan) checkOutputFile('report', report, files)
+      if (report !== undefined && !values.plan) checkReport(report, files)
     },
     plan: values.plan
       ? async (model) => {

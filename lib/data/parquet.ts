@@ -81,13 +81,15 @@ class ParquetFile implements AsyncDisposable {
 
   async *records(): AsyncGenerator<ParquetRecord, void, undefined> {
     const { parquetReadObjects } = await import('hyparquet')
+    const bytes = new UntilFailed(this.bytes)
     let start = 0
     for (const group of this.metadata.row_groups) {
       const end = start + Number(group.num_rows)
       for (; start < end; start += pieceRows) {
         const rowEnd = Math.min(end, start + pieceRows)
-        const options = { file: this.bytes, metadata: this.metadata, compressors, parsers, rowStart: start, rowEnd }
+        const options = { file: bytes, metadata: this.metadata, compressors, parsers, rowStart: start, rowEnd }
         const rows = await parquetReadObjects(options).catch((cause: unknown) => {
+          bytes.fail()
           throw damaged(this.file, this.operation, cause)
         })
         for (const [i, row] of rows.entries()) yield { value: plain(row) as Record<string, unknown>, row: start + i }
@@ -98,6 +100,28 @@ class ParquetFile implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.handle.close()
+  }
+}
+
+/**
+ * The reader begins with all columns at once: where it gives one up, nobody hears of another that fails later, which ends the
+ * process. Those wait for ever instead.
+ */
+class UntilFailed implements AsyncBuffer {
+  readonly byteLength: number
+  #hasFailed = false
+
+  constructor(private readonly bytes: AsyncBuffer) {
+    this.byteLength = bytes.byteLength
+  }
+
+  fail(): void {
+    this.#hasFailed = true
+  }
+
+  async slice(start: number, end?: number): Promise<ArrayBuffer> {
+    const found = await this.bytes.slice(start, end)
+    return this.#hasFailed ? await new Promise(() => {}) : found
   }
 }
 

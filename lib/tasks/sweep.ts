@@ -8,6 +8,7 @@ import {
   type ResolvedTrainingArguments,
   type TrainingArguments
 } from '../config/training-arguments.js'
+import { warnOnce } from '../config/warn-once.js'
 import { unlessAborted } from '../data/abort.js'
 import { collectRows, type Dataset, isIndexed } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
@@ -253,6 +254,13 @@ function checkSweep(model: Model, dataset: SweepDataset, grid: SweepGrid, option
   const config = model.heads.get(checkKnown('head', head, model.heads)) as HeadConfig
   const below = check.checkArray('below', options.below ?? []).map((one) => checkKnown('below', one, model.adapters))
   const evaluates = args.evalStrategy !== 'no' || (options.evalDataset !== undefined && hasCallbacks(options))
+  if (options.evalDataset !== undefined && !evaluates)
+    warnOnce(
+      options.evalDataset,
+      "trainSweep: evalDataset is given and evalStrategy is 'no': members are ranked by their loss in training. Give " +
+        "evalStrategy: 'epoch' for the rows of evalDataset.",
+      'TORCH_ADAPTERS_NOT_EVALUATED'
+    )
   const sets = evaluationNames(options.evalDataset)
   checkComparable(each, config, { sets, evaluates, hasOwnMetrics: options.computeMetrics !== undefined })
   return { name, below, head: config, points, args, each, options }

@@ -59,6 +59,20 @@ test('train refuses a place for its report before it trains', async (t) => {
   t.notRegex(below.errors, /loss/)
 })
 
+test('train replaces an earlier report, and no other file', async (t) => {
+  const page = join(place, 'earlier.html')
+  writeFileSync(page, '<!doctype html><title>earlier</title>')
+  const again = await command([...train, '-o', join(place, 'c'), '--report', page])
+  t.is(again.status, 0, again.errors)
+  t.notRegex(readFileSync(page, 'utf8'), /earlier/)
+  const others = join(place, 'others.csv')
+  writeFileSync(others, 'text,label\na,1\n')
+  const refused = await command([...train, '-o', join(place, 'd'), '--report', others])
+  t.is(refused.status, 2, refused.errors)
+  t.regex(refused.errors, /--report: .*others\.csv is there and is no page of HTML/)
+  t.is(readFileSync(others, 'utf8'), 'text,label\na,1\n')
+})
+
 test('predict refuses a table for answers that are JSON', async (t) => {
   const table = join(scratch(), 'answers.csv')
   const { status, errors } = await command(['predict', ...shared, '-a', trained, '-i', rows, '-o', table])

@@ -269,6 +269,16 @@ test('Parquet: zstd where Node has it; what cannot be read', async (t) => {
   if ('zstdDecompressSync' in zlib) t.deepEqual(await ids(), [{ inputIds: [5, 6, 7], label: 0.5 }])
   else await t.throwsAsync(ids(), { code: 'ERR_INVALID_FILE', message: /zstd needs Node 22\.15/ })
   await t.throwsAsync(readFileRows(parquet('lz4')), { code: 'ERR_INVALID_FILE', message: /LZ4.*snappy or gzip/s })
+  // Damage in two columns: the second fails when the reader has given up.
+  const damages = { ids: [183, 48, 428, 231, 882, 194], 'nulls-gzip': [41, 194, 357, 2] }
+  for (const [name, places] of Object.entries(damages)) {
+    const bytes = readFileSync(parquet(name))
+    for (let i = 0; i < places.length; i += 2) bytes[places[i] as number] = places[i + 1] as number
+    const damaged = join(folder, `damaged-${name}.parquet`)
+    writeFileSync(damaged, bytes)
+    await t.throwsAsync(readFileRows(damaged), { code: 'ERR_INVALID_FILE', message: /whole Parquet file/ })
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
   await t.throwsAsync(readFileRows(parquet('none')), { code: 'ERR_FILE_NOT_FOUND' })
   await t.throwsAsync(read('.parquet', 'PAR1 not'), { code: 'ERR_INVALID_FILE', message: /a whole Parquet file/ })
   const whole = readFileSync(parquet('texts'))
