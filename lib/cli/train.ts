@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import {
   type ResolvedTrainingArguments,
   type TrainingArguments,
@@ -130,7 +130,11 @@ function checkReport(file: string, files: Parameters<typeof checkOutputFile>[2])
   checkOutputFile('report', file, files)
   const found = statSync(file, { throwIfNoEntry: false })
   if (found?.isFile() !== true || found.size === 0) return
-  if (!/^<!doctype html/i.test(readFileSync(file, 'utf8').slice(0, 20)))
+  const begin = Buffer.alloc(14)
+  const handle = openSync(file, 'r')
+  readSync(handle, begin)
+  closeSync(handle)
+  if (begin.toString('latin1').toLowerCase() !== '<!doctype html')
     throw usageError(`--report: ${file} is there and is no page of HTML; give another place`)
 }
 
