@@ -37,9 +37,13 @@ export async function headFor(
     return fromOptions(() => choice.dependencyParsingHead({ labels: labelOption(labels, asked) ?? relationsOf(rows) }))
   }
   let areImages = false
+  let least = Number.POSITIVE_INFINITY
   const found = summarizeLabels(
     watched(rows, (row) => {
       areImages ||= 'pixelValues' in row && row.pixelValues != null
+      const { label } = row as { readonly label?: unknown }
+      // An id stands in a cell of CSV as its text.
+      if (typeof label === 'number' || typeof label === 'string') least = Math.min(least, Number(label))
     }),
     'training rows'
   )
@@ -53,6 +57,7 @@ export async function headFor(
   const given = labelOption(labels, wanted) ?? found.labels ?? named ?? numbers()
   if (given === undefined && wanted !== 'regression' && found.numLabels > mostClasses)
     refuseHugeIds(eachRow(rows), 'training rows')
+  if (given === undefined && wanted === 'classification' && least > 0) warnOfIds(least, found.numLabels)
   const options = given === undefined ? { numLabels: found.numLabels } : { labels: given }
   return fromOptions(() => {
     if (areImages && wanted !== 'tagging') {
@@ -65,6 +70,17 @@ export async function headFor(
     if (wanted === 'tagging') return heads.taggingHead(options)
     return wanted === 'classification' ? heads.classificationHead(options) : heads.multiLabelHead(options)
   })
+}
+
+/** Stars from 1 to 5 are ids from 0 as they stand. */
+function warnOfIds(least: number, count: number): void {
+  const names = Array.from({ length: count - least }, (_, i) => least + i)
+  const shown = names.length > 6 ? `${names.slice(0, 3).join(',')},…` : names.join(',')
+  process.emitWarning(
+    `no training row has ${least === 1 ? 'the label 0' : `a label below ${least}`}: whole numbers are ids from 0, and the head has ` +
+      `${count} labels. Where they are names, give them: --labels ${shown}`,
+    { code: 'TORCH_ADAPTERS_UNUSED_LABELS' }
+  )
 }
 
 /** Heads whose labels have no names, or the model's. */

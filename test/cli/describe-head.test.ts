@@ -69,3 +69,27 @@ test("label names of a Parquet file are the head's, in their order, unless --lab
   const twice = classificationHead({ id2label: { 0: 'low', 1: 'high', 2: 'low' } })
   t.is(describeHead(twice), 'head: classification, 3 labels (low, high, low)\n')
 })
+
+test('labels that begin behind 0 are told to be ids', async (t) => {
+  const told: string[] = []
+  const listen = (warning: Error) => told.push(warning.message)
+  process.on('warning', listen)
+  t.teardown(() => process.off('warning', listen))
+  for (const labels of [
+    [1, 2, 3],
+    ['1', '2', '3'],
+    [0, 1, 2],
+    [0.5, 1],
+    ['1', 'x']
+  ])
+    await headFor(
+      labels.map((label) => ({ text: 'x', label })),
+      undefined,
+      undefined
+    )
+  await headFor([{ text: 'x', label: '1' }], 'classification', '1,2,3')
+  await new Promise(setImmediate)
+  const own = told.filter((text) => text.startsWith('no training row has'))
+  t.is(own.length, 2)
+  t.regex(own[0] ?? '', /the label 0: whole numbers are ids from 0, and the head has 4 labels\. .*--labels 1,2,3$/)
+})
