@@ -1,4 +1,3 @@
-import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import {
   type ResolvedTrainingArguments,
   type TrainingArguments,
@@ -6,6 +5,7 @@ import {
 } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
+import { startOf } from '../training/record/own-files.js'
 import type { RunCurves } from '../training/report.js'
 import { exitStatus, usageError } from './arguments.js'
 import { findBelow } from './below.js'
@@ -128,13 +128,8 @@ const curveMetrics = ['pearson', 'entityF1', 'las', 'accuracy', 'f1'] as const
 /** An earlier report is replaced; rows, or whatever else is no page, are not. */
 function checkReport(file: string, files: Parameters<typeof checkOutputFile>[2]): void {
   checkOutputFile('report', file, files)
-  const found = statSync(file, { throwIfNoEntry: false })
-  if (found?.isFile() !== true || found.size === 0) return
-  const begin = Buffer.alloc(14)
-  const handle = openSync(file, 'r')
-  readSync(handle, begin)
-  closeSync(handle)
-  if (begin.toString('latin1').toLowerCase() !== '<!doctype html')
+  const start = startOf(file, '<!doctype html'.length)
+  if (start && start.toLowerCase() !== '<!doctype html')
     throw usageError(`--report: ${file} is there and is no page of HTML; give another place`)
 }
 

@@ -333,13 +333,9 @@ function noLike(
   const given = head as unknown as Readonly<Record<string, unknown>>
   const other = entries.filter(([key, value]) => given[key] !== value)
   const written = (fields: readonly (readonly [string, unknown])[]) => JSON.stringify(Object.fromEntries(fields))
+  const whole = theirs === undefined ? 'a class whose head is known here' : 'a head of that class'
   return new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
-    expected:
-      theirs === undefined
-        ? 'a class whose head is known here'
-        : other.length === 0
-          ? 'a head of that class'
-          : written(other),
+    expected: other.length === 0 ? whole : written(other),
     got: other.length === 0 ? JSON.stringify(head) : written(other.map(([key]) => [key, given[key]])),
     hint: headApart
   })

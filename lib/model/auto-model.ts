@@ -73,13 +73,14 @@ export const AutoModel = Object.freeze({
   async fromExported(path: string, options: ExportedOptions = {}): Promise<Model> {
     const file = check.checkNonEmptyString('path', path)
     const found = statSync(file, { throwIfNoEntry: false })
+    const expected = 'an archive that torch-adapters-export wrote, such as model.pt2'
     if (found === undefined)
       throw new AdapterError('ERR_FILE_NOT_FOUND', 'load the exported model', `the file ${file} does not exist`, {
-        expected: 'an archive that torch-adapters-export wrote, such as model.pt2'
+        expected
       })
     if (found.isDirectory()) {
       throw new AdapterError('ERR_FILE_IO', 'load the exported model', `${file} is a folder`, {
-        expected: 'an archive that torch-adapters-export wrote, such as model.pt2',
+        expected,
         hint:
           'AutoModel.fromPretrained loads the folder of a model that this library knows by itself; of any other ' +
           `torch-adapters-export ${file} model.pt2 makes an archive.`

@@ -54,16 +54,8 @@ class MovingLine implements Progress {
   constructor(private readonly stream: NodeJS.WritableStream) {
     this.#bars = new cliProgress.MultiBar(
       {
-        ...{
-          format,
-          stream,
-          hideCursor: true,
-          clearOnComplete: false,
-          barsize: 24,
-          etaBuffer: 50,
-          gracefulExit: false
-        },
-        formatTime
+        ...{ format, formatTime, stream, hideCursor: true, clearOnComplete: false },
+        ...{ barsize: 24, etaBuffer: 50, gracefulExit: false }
       },
       cliProgress.Presets.shades_classic
     )

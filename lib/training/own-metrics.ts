@@ -49,7 +49,7 @@ export class PredictionCollector {
 
   add({ rows, places }: BatchAnswers, logits: Float32Array): void {
     const own = logits.slice()
-    const counts = rows.map((row) => this.#countOf(row))
+    const counts = rows.map((row) => this.#sizeOf(row, (part) => answerCount(this.config, part, lengthOf(part))))
     const width = own.length / counts.reduce((sum, count) => sum + count, 0)
     let at = 0
     for (const [i, encoded] of rows.entries()) {
@@ -57,19 +57,14 @@ export class PredictionCollector {
       at += (counts[i] ?? 0) * width
       const place = places[i] as BatchAnswers['places'][number]
       const label = encoded.label ?? new Int32Array()
-      this.#answers.push({ ...place, length: this.#lengthOf(encoded), logits: own.subarray(from, at), label })
+      this.#answers.push({ ...place, length: this.#sizeOf(encoded, lengthOf), logits: own.subarray(from, at), label })
     }
   }
 
-  /** Words that answer may be others than those that are read. */
-  #lengthOf(row: EncodedRow): number {
+  /** Of a row's parts together. Words that answer may be others than those that are read. */
+  #sizeOf(row: EncodedRow, ofPart: (part: EncodedRow) => number): number {
     if (predictsWords(this.config)) return row.label?.length ?? 0
-    return partsOf(row).reduce((sum, part) => sum + lengthOf(part), 0)
-  }
-
-  #countOf(row: EncodedRow): number {
-    if (predictsWords(this.config)) return row.label?.length ?? 0
-    return partsOf(row).reduce((sum, part) => sum + answerCount(this.config, part, lengthOf(part)), 0)
+    return partsOf(row).reduce((sum, part) => sum + ofPart(part), 0)
   }
 
   async measure(compute: ComputeMetrics, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>> {

@@ -10,8 +10,10 @@ import { Problem } from './terminal.mjs'
  * @param {string} help the command that tells of the options
  */
 export function parseOptions(config, help) {
+  const { args } = config
   try {
-    return parseArgs(config)
+    // Package managers other than npm hand the `--` in front of options on.
+    return parseArgs(args?.[0] === '--' ? { ...config, args: args.slice(1) } : config)
   } catch (error) {
     const [first = ''] = /** @type {Error} */ (error).message.split('\n')
     const [, name] = /^Option '(--[\w-]+).*ambiguous/.exec(first) ?? []

@@ -57,8 +57,7 @@ function count(name, value) {
 export function readOptions(args) {
   const { values } = parseOptions(
     {
-      // Package managers other than npm hand the `--` on.
-      args: args[0] === '--' ? args.slice(1) : args,
+      args,
       options: {
         task: { type: 'string' },
         data: { type: 'string' },

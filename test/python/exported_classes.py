@@ -52,10 +52,11 @@ OTHERS = {
         encoder_attention_heads=4, decoder_attention_heads=4, max_position_embeddings=32, decoder_start_token_id=0,
         pad_token_id=0, bos_token_id=1, eos_token_id=2),
 }
-# Heads for tokens, which go into the archive of the class without one.
-TOKENS = {"tags": ("base", "LlamaForTokenClassification", ["q_proj"]),
-          "capped-tags": ("capped", "Gemma2ForTokenClassification", ["q_proj"]),
-          "disentangled-tags": ("disentangled", "DebertaV2ForTokenClassification", ["query_proj"])}
+# Heads that learned, which go into the archive of the class without one.
+HEADS = {"score": ("base", "LlamaForSequenceClassification", "SEQ_CLS", ["q_proj", "v_proj", "down_proj"]),
+         "tags": ("base", "LlamaForTokenClassification", "TOKEN_CLS", ["q_proj"]),
+         "capped-tags": ("capped", "Gemma2ForTokenClassification", "TOKEN_CLS", ["q_proj"]),
+         "disentangled-tags": ("disentangled", "DebertaV2ForTokenClassification", "TOKEN_CLS", ["query_proj"])}
 # Written out in two products.
 EAGER = {"capped"}
 BARE = {"base", "capped", "disentangled"}
@@ -89,9 +90,10 @@ def keep(name, archive, model):
     (folder / f"{name}.json").write_text(json.dumps({"archive": archive, "rows": rows, "answers": answers(model)}))
 
 
-def load(archive):
-    extra = {"attn_implementation": "eager"} if archive in EAGER else {}
-    return getattr(transformers, CLASSES[archive]).from_pretrained(folder / archive, **extra).eval()
+def load(archive, class_name=None, **extra):
+    if archive in EAGER:
+        extra["attn_implementation"] = "eager"
+    return getattr(transformers, class_name or CLASSES[archive]).from_pretrained(folder / archive, **extra).eval()
 
 
 def load_for_adapters(archive):
@@ -131,15 +133,9 @@ def make():
         model = fill(get_peft_model(load(archive), config), lambda path: any(part in path for part in learned))
         model.save_pretrained(folder / "theirs" / name)
         keep(name, archive, model)
-    # The head that learned goes into the archive without one.
-    bare = getattr(transformers, CLASSES["labels"]).from_pretrained(folder / "base", num_labels=3)
-    model = get_peft_model(bare, LoraConfig(task_type="SEQ_CLS", **lora))
-    fill(model, lambda path: "lora_" in path or "modules_to_save" in path).save_pretrained(folder / "theirs" / "score")
-    keep("score", "base", model)
-    for name, (archive, class_name, targets) in TOKENS.items():
-        extra = {"attn_implementation": "eager"} if archive in EAGER else {}
-        bare = getattr(transformers, class_name).from_pretrained(folder / archive, num_labels=3, **extra)
-        model = get_peft_model(bare, LoraConfig(task_type="TOKEN_CLS", r=2, target_modules=targets))
+    for name, (archive, class_name, task, targets) in HEADS.items():
+        config = LoraConfig(task_type=task, r=2, target_modules=targets)
+        model = get_peft_model(load(archive, class_name, num_labels=3), config)
         fill(model, lambda path: "lora_" in path or "modules_to_save" in path).save_pretrained(folder / "theirs" / name)
         keep(name, archive, model)
     hub = {"hub-ia3": ("base", "ia3"), "hub-inner": ("base", "lora[r=2, intermediate_lora=True]"),
@@ -171,9 +167,7 @@ def check():
         if "peft_type" in config:
             class_name = config["auto_mapping"]["base_model_class"] if config.get("auto_mapping") else CLASSES["words"]
             extra = {"num_labels": 3} if config["modules_to_save"] and own["archive"] in BARE else {}
-            if own["archive"] in EAGER:
-                extra["attn_implementation"] = "eager"
-            model = getattr(transformers, class_name).from_pretrained(folder / own["archive"], **extra)
+            model = load(own["archive"], class_name, **extra)
             assert config["task_type"] == own["task"], (file.stem, config["task_type"])
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")

@@ -42,8 +42,8 @@ export function refuseForeign(folder: string, args: Reports): void {
   )
 }
 
-/** Undefined where there is no such file. */
-function startOf(file: string, bytes: number): string | undefined {
+/** Its first bytes as text, fewer where it is shorter. Undefined where there is no such file. */
+export function startOf(file: string, bytes: number): string | undefined {
   if (!existsSync(file) || !statSync(file).isFile()) return undefined
   const handle = openSync(file, 'r')
   try {

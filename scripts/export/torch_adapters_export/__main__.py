@@ -30,7 +30,8 @@ def arguments(given):
         prog="torch-adapters-export", epilog=USAGE, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Writes a model as an archive of torch.export, which torch-adapters reads in Node.js.")
     parser.add_argument("model", metavar="MODEL", help="a name on Hugging Face's hub, a folder, or module:factory (a "
-                        "function without arguments that gives a torch.nn.Module, or a pair of one and a dict of examples, whose sizes are those of all rows)")
+                        "function without arguments that gives a torch.nn.Module, or a pair of one and a dict of examples, "
+                        "whose sizes are those of all rows)")
     parser.add_argument("out", metavar="OUT.pt2", help="the file to write; what is there is replaced at the end")
     parser.add_argument("--class", dest="model_class", default="AutoModel", metavar="NAME",
                         help="transformers' class that loads MODEL (default: AutoModel, which is without a head)")
@@ -88,8 +89,8 @@ def quiet():
 def export(options, torch):
     from .archive import tokenizer_files, write
     from .hub import without_hub
-    from .inputs import (check_decoder, check_names, check_open_sizes, example_form, huggingface_inputs, huggingface_ranges, in_range,
-                         parse_inputs, parse_ranges)
+    from .inputs import (check_decoder, check_names, check_open_sizes, example_form, huggingface_inputs, huggingface_ranges,
+                         in_range, parse_inputs, parse_ranges)
     from .models import in_float32, is_factory, load_factory, load_huggingface, note, part_of
     from .refused import Usage
 
