@@ -17,7 +17,7 @@ const std::vector<std::string>& fuzzed() {
   static const std::vector<std::string> files = [] {
     std::vector<std::string> result;
     for (const std::string& name : check::exported_models()) result.push_back(check::exported_file(name + ".pt2"));
-    for (const char* name : {"operators", "recurrent", "complex", "parametrized"})
+    for (const char* name : {"operators", "recurrent", "complex", "parametrized", "mixed"})
       result.push_back(std::string("build/fixtures/exported-own/") + name + ".pt2");
     return result;
   }();

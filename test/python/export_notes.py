@@ -217,11 +217,7 @@ for norm, name in ((torch.nn.utils.parametrizations.spectral_norm, "_SpectralNor
     (note,) = notes(torch.nn.Sequential(norm(torch.nn.Linear(3, 3)), torch.nn.ReLU()), "input=float32[batch,4,3]")
     assert note.startswith(f"{name}: its code does something else"), note
 assert notes(Branches(), "values=float32[batch,4,3]") == []
-try:
-    notes(Mixed(), "values=float32[batch,4,3]")
-    raise AssertionError("a region under autocast was exported")
-except Refused as error:
-    assert "torch.autocast" in str(error), error
+assert notes(Mixed(), "values=float32[batch,4,3]") == []
 with TemporaryDirectory() as folder:
     told = write(Still(), parse_inputs(["values=float32[batch,4,3]"]), Path(folder) / "still.pt2")
 assert told["not_preserved"] == {"layer": "it is called under torch.no_grad() or torch.autocast()"}, told["not_preserved"]

@@ -8,6 +8,8 @@
 
 #include <cmath>
 
+#include "core/exported/mixed_precision.h"
+
 namespace ta::exported {
 
 namespace {
@@ -21,7 +23,7 @@ double scalar(const Argument& argument) {
 AttentionInputs attention_inputs(const Execution& execution, int32_t index) {
   const auto& node = execution.program().graph().nodes[index];
   const auto tensor = [&](size_t i) { return node.slot(i) < 0 ? at::Tensor() : execution.tensor(node.slot(i)); };
-  AttentionInputs inputs{tensor(0), tensor(1), tensor(2), tensor(3)};
+  AttentionInputs inputs{widened(tensor(0)), widened(tensor(1)), widened(tensor(2)), widened(tensor(3))};
   inputs.dropout = scalar(node.arguments[4]);
   inputs.causal = node.arguments[5].value.toBool();
   const auto& scale = node.arguments[6];

@@ -10,7 +10,7 @@
 namespace ta::exported {
 
 struct AttentionInputs {
-  at::Tensor q, k, v, mask;  ///< mask may be undefined; true: seen, or what is added
+  at::Tensor q, k, v, mask;  ///< mixed_precision.h; mask may be undefined; true: seen, or what is added
   bool causal = false;
   double scale = 1, dropout = 0;
 };

@@ -29,12 +29,12 @@ class Chain {
   }
   void add(int32_t node) { nodes_.push_back(node); }
 
-  /// From the first to the last of them; nothing where others read what is made between, or gradients are off there.
+  /// From the first to the last of them; nothing where others read what is made between, or a mode is on.
   std::optional<Range> range(int32_t out) const {
     const auto [first, last] = std::minmax_element(nodes_.begin(), nodes_.end());
     const Range range{*first, *last};
     for (int32_t i = range.first; i <= range.last; ++i) {
-      if (graph_.nodes[i].no_grad) return std::nullopt;
+      if (graph_.nodes[i].has_mode()) return std::nullopt;
       for (int32_t slot : graph_.nodes[i].outputs) {
         if (slot < 0 || slot == out) continue;
         if (graph_.slots[slot].is_output) return std::nullopt;

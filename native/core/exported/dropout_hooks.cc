@@ -3,6 +3,7 @@
 
 #include "core/exported/attend.h"
 #include "core/exported/hooks.h"
+#include "core/exported/mixed_precision.h"
 
 namespace ta::exported {
 
@@ -27,8 +28,9 @@ void add_dropout_hooks(Program& program) {
     program.hook({i, i}, [&node, i, plain, p](Execution& execution, const void* pass) {
       auto* random = static_cast<const Pass*>(pass)->context.random;
       if (random == nullptr) return false;
-      execution.set(node.outputs[0], plain ? dropout(execution.tensor(node.slot(0)), p, random)
-                                           : attend(attention_inputs(execution, i), random));
+      const auto y = plain ? dropout(widened(execution.tensor(node.slot(0))), p, random)
+                           : attend(attention_inputs(execution, i), random);
+      execution.set(node.outputs[0], as_slot(execution, node.outputs[0], y));
       return true;
     });
   }

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/exported/form_nodes.h"
+#include "core/exported/modes.h"
 #include "core/exported/plan.h"
 #include "core/nn/gradient.h"
 
@@ -88,21 +89,20 @@ void Execution::run_nodes(Range range) {
     fail(ErrorCode::invalid_argument, "run a part of " + program_.graph_.source, "no such nodes",
          {.expected = text("0 to ", plan_.steps.size() - 1), .got = text(range.first, " to ", range.last)});
   }
-  const bool grad = c10::GradMode::is_enabled();
-  const c10::AutoGradMode restore(grad);
-  bool now = grad;
+  Modes modes(program_.device().type());
   int32_t i = range.first;
   try {
     while (i <= range.last) {
       const Step& step = plan_.steps[static_cast<std::size_t>(i)];
-      if (const bool wanted = grad && (!step.no_grad); wanted != now) c10::GradMode::set_enabled(now = wanted);
       if (step.hook >= 0) {
+        modes.set(step.no_grad, std::nullopt);
         const int32_t behind = ask(step.hook, range.last);
         if (behind > i) {
           i = behind;
           continue;
         }
       }
+      modes.set(step.no_grad, step.autocast);
       execute(step);
       ++i;
     }
@@ -292,11 +292,12 @@ void Execution::branch(const Step& step) {
   for (std::size_t i = 0; i < plan.inputs.size(); ++i) {
     values_[static_cast<std::size_t>(plan.inputs[i])] = value_of(step.loads[3 + i]);
   }
-  const bool grad = c10::GradMode::is_enabled();
-  const c10::AutoGradMode restore(grad);
-  for (const Step& inner : plan.steps) {
-    c10::GradMode::set_enabled(grad && !inner.no_grad);
-    execute(inner);
+  {
+    Modes modes(program_.device().type());
+    for (const Step& inner : plan.steps) {
+      modes.set(inner.no_grad, inner.autocast);
+      execute(inner);
+    }
   }
   for (std::size_t i = 0; i < plan.outputs.size(); ++i) {
     if (step.outputs[i] >= 0) {

@@ -176,7 +176,10 @@ void ExportedModel::add_prefixes() {
   for (const auto& sub : residuals_.sub_layers) {
     int32_t stopped = -1;
     const auto form = key_form(graph, sub, stopped);
-    if (!form && stopped >= 0) {
+    if (sub.core && !form && graph.nodes[sub.core->node].autocast) {
+      facts_.no_prefix.push_back(
+          text("layer ", sub.layer, " takes no prefix: its attention is written out under torch.autocast"));
+    } else if (!form && stopped >= 0) {
       facts_.no_prefix.push_back(
           text("layer ", sub.layer, " takes no prefix: its attention has ", graph.describe(stopped),
                ", whose keys and values are of no form that takes one (of one width, head by head)"));

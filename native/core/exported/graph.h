@@ -1,7 +1,7 @@
 #pragma once
 // The graph of a torch.export archive as flat arrays: values are numbered slots, nodes stand in the order in which they
-// run, modules are ranges of nodes. Regions that only set a mode (torch.no_grad, a disabled autocast) are written into
-// the list, with the mode on every node; the branches of torch.cond are graphs of their own over the same slots.
+// run, modules are ranges of nodes. Regions that only set a mode (torch.no_grad, torch.autocast) are written into the
+// list, with the mode on every node; the branches of torch.cond are graphs of their own over the same slots.
 //
 // Nothing here depends on weights or on how a pass runs: program.h does.
 
@@ -77,7 +77,10 @@ struct Argument {
 struct Node {
   enum class Kind : uint8_t { aten, symbolic, cond };
   Kind kind = Kind::aten;
-  bool no_grad = false;             ///< inside torch.no_grad
+  bool no_grad = false;  ///< inside torch.no_grad
+  /// Inside torch.autocast: the element type in which products are computed there. Of regions for another device than
+  /// the export's, which PyTorch passes by, nothing.
+  std::optional<at::ScalarType> autocast;
   bool splits_list = false;         ///< the operator gives one list, whose elements are `outputs`
   int32_t module = -1;              ///< the innermost; -1: none
   const Operator* op = nullptr;     ///< operators.h; lives as long as the process
@@ -87,6 +90,8 @@ struct Node {
   /// "aten.linear.default", "_operator.add", "higher_order.cond".
   const std::string& operator_name() const;
   bool is_one_of(std::initializer_list<std::string_view> names) const;
+  /// The library's own code does not give what it gives.
+  bool has_mode() const { return no_grad || autocast; }
   /// The slot of argument i; -1 where it is no single slot (or there are fewer).
   int32_t slot(std::size_t i) const;
 };

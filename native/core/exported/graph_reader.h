@@ -22,6 +22,7 @@ class GraphReader {
   /// What holds for the nodes of a region.
   struct Region {
     bool no_grad = false;
+    std::optional<at::ScalarType> autocast;
     bool in_branch = false;
     const std::string* stack = nullptr;  ///< of the node that stands for it; null: the model itself
   };
@@ -32,9 +33,10 @@ class GraphReader {
   void read_node(const Json& json, Scope& scope, std::vector<Node>& nodes, const Region& region);
   void read_aten(const Json& json, const Operator& op, Scope& scope, Node& node, const std::string& what);
   void read_symbolic(const Json& json, const Operator& op, Scope& scope, Node& node, const std::string& what);
-  /// torch.no_grad and the like: the nodes inside, as if they stood in the graph itself.
-  void read_region(const Json& json, std::size_t graph_at, const std::string& kind, Scope& scope,
-                   std::vector<Node>& nodes, const Region& region, const std::string& what);
+  /// torch.no_grad and the like: the nodes inside, as if they stood in the graph itself. `graph_at`: which argument is
+  /// their graph; what they read stands behind it.
+  void read_region(const Json& json, std::size_t graph_at, Scope& scope, std::vector<Node>& nodes, const Region& inside,
+                   const std::string& what);
   void read_cond(const Json& json, Scope& scope, Node& node, const Region& region, const std::string& what);
   int32_t read_branch(const Json& argument, const std::vector<Argument>& operands, const Scope& scope,
                       const Region& region, const std::string& what);

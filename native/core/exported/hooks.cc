@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/exported/mixed_precision.h"
 #include "core/models/encoder.h"
 #include "core/nn/layer_context.h"
 
@@ -28,7 +29,7 @@ const Slot* slot_of(const Tree& tree, const LayerNorm* norm) {
 // library's.
 bool is_sum_alone(const Graph& graph, const SubLayer& sub, const LayerNorm* norm) {
   for (int32_t i = sub.nodes.first; i <= sub.nodes.last; ++i)
-    if (graph.nodes[i].no_grad) return false;
+    if (graph.nodes[i].has_mode()) return false;
   return sub.norm < 0 || norm != nullptr;
 }
 
@@ -77,7 +78,7 @@ std::vector<std::vector<End>> ends_of(const Tree& tree, const std::vector<SitePl
 }
 
 at::Tensor stream_of(const Execution& execution, const SubLayer& sub) {
-  auto r = execution.tensor(sub.r);
+  auto r = widened(execution.tensor(sub.r));
   for (int32_t slot : sub.more) r = r + execution.tensor(slot);
   return r;
 }
@@ -102,8 +103,9 @@ bool finish_one(const End& end, bool is_own, const Pass& pass, Execution& execut
   if (!acts && !(is_own && pass.folds() && pass.fits(execution, sub->h) && pass.fits(execution, sub->r) &&
                  (norm_slot == nullptr || norm_slot->layer.get() == norm)))
     return false;
-  const auto h = pass.packed(execution, sub->h), r = pass.packed(execution, sub->r);
+  auto h = pass.packed(execution, sub->h), r = pass.packed(execution, sub->r);
   if (!acts && (h.scalar_type() != at::kFloat || r.scalar_type() != at::kFloat)) return false;
+  h = widened(h), r = widened(r);
   if (pass.hidden != nullptr && pass.hidden->empty()) pass.hidden->push_back(execution.tensor(sub->r));
   auto y =
       norm_slot != nullptr ? finish_at(*place->site, *norm_slot, h, r, here) : place->site->forward(h, r, norm, here);
@@ -134,7 +136,7 @@ bool finish_all(const std::vector<End>& ends, const Pass& pass, Execution& execu
   if (alone && last.place->site->takes_parallel()) read = pass.pack(r);
   auto y = pass.pack(alone ? at::zeros_like(like) : stream_of(execution, *last.sub));
   for (const auto& end : ends) {
-    const auto h = pass.pack(execution.tensor(end.sub->h));
+    const auto h = pass.pack(widened(execution.tensor(end.sub->h)));
     auto* norm = &end == &last ? end.norm : nullptr;
     y = &end == &last && end.norm_slot != nullptr ? finish_at(*end.place->site, *end.norm_slot, h, y, here)
                                                   : end.place->site->forward(h, y, norm, here, read);

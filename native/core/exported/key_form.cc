@@ -38,6 +38,7 @@ std::optional<CoreForm> form_of(const Graph& graph, const AttentionCore& core, c
                                 int32_t& stopped) {
   stopped = core.node;
   if (core.softmax >= 0) {
+    if (graph.nodes[core.node].autocast) return std::nullopt;
     const auto written = stream.empty() ? std::nullopt : read_attention(graph, core, stream[0], stopped);
     if (!written) return std::nullopt;
     return CoreForm{written->size, {.node = core.node, .written = written, .heads = written->parted.key_heads}};

@@ -5,6 +5,7 @@
 #include "core/adapters/lora_place.h"
 #include "core/error.h"
 #include "core/exported/hooks.h"
+#include "core/exported/mixed_precision.h"
 #include "core/exported/row_order.h"
 #include "core/nn/layer_context.h"
 
@@ -12,7 +13,7 @@ namespace ta::exported {
 
 namespace {
 
-// What a Linear reads, and what it gives by itself where adapters act on that; else undefined.
+// What a Linear reads, and what it gives by itself where adapters act on that; else undefined. In float32.
 struct LinearValues {
   at::Tensor x, y;
 
@@ -28,7 +29,8 @@ at::Tensor flat(const at::Tensor& x) {
 
 // [tokens, in] → [tokens, out]
 at::Tensor adapted(const LinearPlace& linear, const LinearValues& tokens, const ForwardContext& context) {
-  return linear.whole ? linear.place->on_whole(tokens.y, tokens.x, context) : linear.layer->forward(tokens.x, context);
+  return tokens.y.defined() ? linear.place->on_whole(tokens.y, tokens.x, context)
+                            : linear.layer->forward(tokens.x, context);
 }
 
 // The form of x with other features.
@@ -104,31 +106,36 @@ std::vector<SharedLinear> add_linear_hooks(Program& program, const Tree& tree, c
       const auto order = row_order(program.graph(), source ? streams.source : streams.tokens, product.input);
       if (order == RowOrder::shared) shared.push_back({&linear, layer});
       const Range nodes{product.node, product.end};
-      program.hook(nodes, [&linear, &product, nodes, layer, order, source](Execution& execution, const void* p) {
+      // A product under torch.autocast is left to it: what stands there acts on what it gave.
+      const bool acts_on_value = linear.whole || program.graph().slots[product.output].dtype != at::kFloat;
+      program.hook(nodes, [=, &linear, &product](Execution& execution, const void* p) {
         const auto& pass = static_cast<const Pass*>(p)->side(source);
         if (pass.context.segments == nullptr) return false;
         const LayerContext here(pass.context, layer);
         if (!linear.layer->extended(here)) return false;
         const bool fits = order == RowOrder::rows && pass.fits(execution, product.input);
-        if (fits && !linear.whole) {
+        if (fits && !acts_on_value) {
           const auto y = linear.layer->forward(pass.packed(execution, product.input), here);
           pass.give(execution, product.output, y, product.input);
           return true;
         }
-        LinearValues values{execution.tensor(product.input), {}};
-        if (linear.whole) {
+        LinearValues values{widened(execution.tensor(product.input)), {}};
+        if (acts_on_value) {
           execution.run_nodes(nodes);
-          values.y = execution.tensor(product.output);
+          values.y = widened(execution.tensor(product.output));
         }
+        const auto give = [&](const at::Tensor& y) {
+          execution.set(product.output, as_slot(execution, product.output, y));
+        };
         if (fits) {
           const auto tokens = values.each([&](const at::Tensor& x) { return pass.pack(x); });
-          execution.set(product.output, pass.unpack(adapted(linear, tokens, here), values.y));
+          give(pass.unpack(adapted(linear, tokens, here), values.y));
         } else if (order == RowOrder::own && values.x.size(0) == pass.rows.rows()) {
-          execution.set(product.output, rows_of_their_own(linear, values, pass, here));
+          give(rows_of_their_own(linear, values, pass, here));
         } else if (order == RowOrder::tokens && pass.fits(values.x)) {
-          execution.set(product.output, turned(linear, values, pass, here));
+          give(turned(linear, values, pass, here));
         } else {
-          execution.set(product.output, shared_rows(linear, values, here));
+          give(shared_rows(linear, values, here));
         }
         return true;
       });

@@ -7,6 +7,8 @@
 #include "core/exported/graph_reader.h"
 #include "core/exported/json_fields.h"
 #include "core/exported/operators.h"
+#include "core/exported/wire_types.h"
+#include "core/state/dtype.h"
 
 namespace ta::exported {
 namespace {
@@ -36,6 +38,33 @@ const Json& argument_of(const Json& input, const std::string& what) {
   return field(input, "arg", what);
 }
 
+// Of a region's arguments.
+const Json& region_argument(const Json& region, std::size_t i, const std::string& what) {
+  const Json::Array& inputs = field(region, "inputs", what).as_array(what);
+  if (inputs.size() <= i) fail(ErrorCode::file_format, "read " + what, "a region without a graph");
+  return argument_of(inputs[i], what);
+}
+
+const Json& region_graph(const Json& region, std::size_t i, const std::string& what) {
+  return field(field(region_argument(region, i, what), "as_graph", what), "graph", what);
+}
+
+// torch.autocast(device_type, dtype, enabled, cache_enabled): it is for values on one kind of device, and passes others
+// by. Values of a graph were all on one when it was exported, which stands for the one where it runs.
+void set_autocast(const Json& region, std::optional<at::ScalarType>& type, const std::string& what) {
+  const std::string& device = field(region_argument(region, 0, what), "as_string", what).as_string(what);
+  for (const auto& [name, meta] : field(region_graph(region, 4, what), "tensor_values", what).as_object(what))
+    if (field(field(meta, "device", what), "type", what).as_string(what) != device) return;
+  type.reset();
+  if (!field(region_argument(region, 2, what), "as_bool", what).as_bool(what)) return;
+  const Json* given = optional_field(region_argument(region, 1, what), "as_scalar_type");
+  // PyTorch's own where none is given.
+  type = given ? wire_dtype(given->as_integer(what), what) : device == "cpu" ? at::kBFloat16 : at::kHalf;
+  if (type == at::kBFloat16 || type == at::kHalf || type == at::kFloat) return;
+  fail(ErrorCode::file_format, "read " + what, "torch.autocast in a type that it does not have",
+       {.expected = "bfloat16, float16 or float32", .got = dtype_name(*type)});
+}
+
 }  // namespace
 
 void GraphReader::read_nodes(const Json& graph, Scope& scope, std::vector<Node>& nodes, const Region& region) {
@@ -50,13 +79,16 @@ void GraphReader::read_node(const Json& json, Scope& scope, std::vector<Node>& n
   Region here = region;
   here.stack = &stack;
   if (target == "torch.ops.higher_order.wrap_with_set_grad_enabled") {
-    return read_region(json, 1, "grad", scope, nodes, here, what);
+    // torch.enable_grad() inside torch.no_grad().
+    here.no_grad = !field(region_argument(json, 0, what), "as_bool", what).as_bool(what);
+    return read_region(json, 1, scope, nodes, here, what);
   }
   if (target == "torch.ops.higher_order.wrap_with_autocast") {
-    return read_region(json, 4, "autocast", scope, nodes, here, what);
+    set_autocast(json, here.autocast, what);
+    return read_region(json, 4, scope, nodes, here, what);
   }
   Node node;
-  node.no_grad = region.no_grad;
+  node.no_grad = region.no_grad, node.autocast = region.autocast;
   if (target == "torch.ops.higher_order.cond") {
     read_cond(json, scope, node, here, what);
   } else {
@@ -152,20 +184,10 @@ void GraphReader::read_symbolic(const Json& json, const Operator& op, Scope& sco
   node.outputs.push_back(define_output(outputs[0], scope, &number, what));
 }
 
-void GraphReader::read_region(const Json& json, std::size_t graph_at, const std::string& kind, Scope& scope,
-                              std::vector<Node>& nodes, const Region& region, const std::string& what) {
+void GraphReader::read_region(const Json& json, std::size_t graph_at, Scope& scope, std::vector<Node>& nodes,
+                              const Region& inside, const std::string& what) {
   const Json::Array& inputs = field(json, "inputs", what).as_array(what);
-  if (inputs.size() <= graph_at) fail(ErrorCode::file_format, "read " + what, "a region without a graph");
-  Region inside = region;
-  const bool enabled = field(argument_of(inputs[kind == "grad" ? 0 : 2], what), "as_bool", what).as_bool(what);
-  if (kind == "grad") {
-    // torch.enable_grad() inside torch.no_grad().
-    inside.no_grad = !enabled;
-  } else if (enabled) {
-    fail(ErrorCode::unsupported, "read " + what, "a region under torch.autocast",
-         {.hint = "Export the model without autocast, in the element type that it shall have."});
-  }
-  const Json& graph = field(field(argument_of(inputs[graph_at], what), "as_graph", what), "graph", what);
+  const Json& graph = region_graph(json, graph_at, what);
   const Json::Array& names = field(graph, "inputs", what).as_array(what);
   if (names.size() != inputs.size() - graph_at - 1) {
     fail(ErrorCode::file_format, "read " + what, "the region takes another number of values",

@@ -95,7 +95,7 @@ bool copies_constant(const Graph& graph, const Node& node, const std::string& ba
 Step make_step(const Graph& graph, const Node& node, const std::string& what, at::Device device) {
   Step step;
   step.op = node.op;
-  step.no_grad = node.no_grad;
+  step.no_grad = node.no_grad, step.autocast = node.autocast;
   step.splits_list = node.splits_list;
   step.outputs = node.outputs;
   for (const Argument& argument : node.arguments) step.loads.push_back(load_of(argument, device));
@@ -116,7 +116,7 @@ Step make_step(const Graph& graph, const Node& node, const std::string& what, at
     step.written = -1;
     return step;
   }
-  choose_fast_path(node, step);
+  if (!node.autocast) choose_fast_path(node, step);
   if (step.fast_path) step.training = step.evaluating = Action::fast;
   set_mode(*node.op, step);
   return step;

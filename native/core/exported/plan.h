@@ -6,6 +6,7 @@
 #include <ATen/core/ivalue.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/exported/form_nodes.h"
@@ -50,6 +51,7 @@ struct Step {
   Action training = Action::call;
   Action evaluating = Action::call;
   bool no_grad = false;
+  std::optional<at::ScalarType> autocast;
   bool splits_list = false;
   bool of_form = false;  ///< form_nodes.h, and in no hook's range
   int32_t hook = -1;     ///< the outermost that starts here
@@ -93,7 +95,7 @@ struct Plan {
   FormNodes form;
 };
 
-/// fast_paths.cc: gives the step its fast path where the node has one.
+/// fast_paths.cc: gives the step its fast path where the node has one. None under torch.autocast.
 void choose_fast_path(const Node& node, Step& step);
 
 /// writes.cc: the slot that a node changes in place, -1: none. Throws ERR_UNSUPPORTED where that is a weight or an

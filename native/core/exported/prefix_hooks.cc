@@ -9,6 +9,7 @@
 
 #include "core/exported/attend.h"
 #include "core/exported/hooks.h"
+#include "core/exported/mixed_precision.h"
 #include "core/exported/prefix_front.h"
 #include "core/exported/row_order.h"
 #include "core/nn/layer_context.h"
@@ -69,7 +70,8 @@ bool attend_behind_prefixes(const PrefixPlace& place, const PrefixPlace::Attenti
   inputs.v = at::cat({in_heads(front.v, at.heads, inputs.v.size(1)), inputs.v}, 2);
   auto y = attend(inputs, pass.context.random);
   if (at.joined) y = rows_first(y, *at.joined).flatten(0, 1);
-  execution.set(execution.program().graph().nodes[at.node].outputs[0], y);
+  const int32_t out = execution.program().graph().nodes[at.node].outputs[0];
+  execution.set(out, as_slot(execution, out, y));
   return true;
 }
 
@@ -102,6 +104,7 @@ void add_gate_hook(Program& program, const Tree& tree, const PrefixPlace& place,
     const LayerContext here(pass.context, place.layer->layer);
     if (!has_gate(*place.layer, here)) return false;
     auto x = execution.tensor(at.input);
+    x = widened(x);
     if (order == RowOrder::tokens) x = x.reshape({pass.rows.columns(), pass.rows.rows(), x.size(-1)}).transpose(0, 1);
     pass.left[reader_of_keys(at)] = {pass.rows.pack(x)};
     return false;

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/exported/attention_block.h"
 #include "core/exported/module_shapes.h"
+#include "core/state/dtype.h"
 
 namespace ta::exported {
 
@@ -39,6 +40,10 @@ class ResidualFinder {
       for (size_t i = 0; i < sums.size(); ++i) layers[i] = graph_.nodes[sums[i].sum.nodes.first].module;
     for (size_t i = 0; i < sums.size(); ++i) {
       const int32_t layer = layers[i];
+      if (const auto type = graph_.slots[sums[i].sum.out].dtype; type && type != at::kFloat) {
+        leave_out(sums[i], text("it is ", dtype_name(*type), ", and adapters' values float32"));
+        continue;
+      }
       if (graph_.nodes[sums[i].sum.nodes.first].no_grad) {
         leave_out(sums[i], "it is computed under torch.no_grad, where nothing learns");
         continue;

@@ -53,9 +53,6 @@ def export_once(model, examples, shapes, preserved):
                                       preserve_module_call_signature=tuple(preserved))
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
-            if getattr(node.target, "_name", "") == "wrap_with_autocast" and node.args[2]:
-                raise Refused("a part of the model runs under torch.autocast, which fromExported does not take\n  What to "
-                              "try: take autocast out of the model.")
             # Lines of the files of the machine that exports: most of the graph's bytes, and nobody else's business.
             for name in ("stack_trace", "from_node", "torch_fn"):
                 node.meta.pop(name, None)

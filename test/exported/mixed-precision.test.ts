@@ -1,0 +1,66 @@
+import test from 'ava'
+import { AdapterTrainer } from '../../lib/index.js'
+import { quiet } from '../model/support.js'
+import { fillLoras, learnsAt, type OwnCase, openOwn, statesOf } from './own-networks.js'
+import { distance } from './support.js'
+
+// What bfloat16 leaves of a value that adapters give back to a product: eight bits.
+const rounding = 1 / 64
+
+function near(t: Parameters<typeof openOwn>[0], states: number[][], expected: OwnCase['answers'] = []) {
+  t.is(states.length, expected.length)
+  for (const [i, data] of expected.entries()) {
+    const most = Math.max(...data.map(Math.abs))
+    t.true(distance(states[i] ?? [], { data: data as never }) < rounding * most)
+  }
+}
+
+test('a region under torch.autocast gives what it gives in PyTorch', async (t) => {
+  const { model, rows, answers } = await openOwn(t, 'mixed')
+  near(t, await statesOf(model, rows), answers)
+  t.regex(model.explainPlacement().join('\n'), /layer 0 \(block\), attention: .*\n.*layer 0 \(block\), output: /)
+})
+
+for (const [kind, config] of [
+  ['lora', { architecture: 'lora', r: 2, alpha: 2, targetModules: ['q', 'v', 'down'] }],
+  ['dora', { architecture: 'lora', r: 2, alpha: 2, useDora: 'peft', targetModules: ['q', 'v', 'down'] }],
+  [
+    'ia3',
+    {
+      architecture: 'lora',
+      r: 1,
+      alpha: 1,
+      compositionMode: 'scale',
+      initWeights: 'ia3',
+      targetModules: ['k', 'down']
+    }
+  ]
+] as const)
+  test(`${kind} at Linears under torch.autocast is PEFT's, but for what bfloat16 rounds`, async (t) => {
+    const { model, rows, answers, peft } = await openOwn(t, 'mixed')
+    model.addAdapter('x', config)
+    fillLoras(model)
+    near(t, await statesOf(model, rows, 'x'), peft?.[kind])
+    // Rows that ask for none are the network's own.
+    const [one = [], two = []] = rows
+    near(t, await statesOf(model, [one, two], ['x', null]), [peft?.[kind]?.[0] ?? [], answers[1] ?? []])
+  })
+
+test('adapters under torch.autocast get the gradients of what they add', async (t) => {
+  const { model, rows } = await openOwn(t, 'mixed')
+  await learnsAt(t, model, rows, ['block.down', 'block.attention.v'], 2e-2)
+})
+
+for (const config of ['seq_bn', 'double_seq_bn', 'prefix_tuning', 'mam', 'unipelt', 'loreft'] as const)
+  test(`${config} trains in a block under torch.autocast`, async (t) => {
+    const { model, rows } = await openOwn(t, 'mixed')
+    model.addAdapter('x', config)
+    model.addClassificationHead('x', { numLabels: 2 })
+    model.trainAdapter('x')
+    const before = await statesOf(model, rows, 'x')
+    const trainDataset = rows.map((inputIds, labels) => ({ inputIds, labels }))
+    const args = { ...quiet, maxSteps: 60, perDeviceTrainBatchSize: 2, learningRate: 0.02 }
+    const { loss } = await new AdapterTrainer({ model, trainDataset, args }).train()
+    t.true(loss < 0.6)
+    t.notDeepEqual(await statesOf(model, rows, 'x'), before)
+  })
