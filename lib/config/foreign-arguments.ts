@@ -6,10 +6,16 @@ const otherNames: Readonly<Record<string, string>> = {
   ...{ batchSize: 'perDeviceTrainBatchSize', trainBatchSize: 'perDeviceTrainBatchSize', bs: 'perDeviceTrainBatchSize' },
   ...{ perGpuTrainBatchSize: 'perDeviceTrainBatchSize', perGpuEvalBatchSize: 'perDeviceEvalBatchSize' },
   ...{ evalBatchSize: 'perDeviceEvalBatchSize', accumulationSteps: 'gradientAccumulationSteps' },
+  ...{
+    accumSteps: 'gradientAccumulationSteps',
+    logEvery: 'loggingSteps',
+    saveEvery: 'saveSteps',
+    evalEvery: 'evalSteps'
+  },
   ...{ gradAccumSteps: 'gradientAccumulationSteps', gradAccumulationSteps: 'gradientAccumulationSteps' },
   ...{ gradAccum: 'gradientAccumulationSteps', gradientAccumulation: 'gradientAccumulationSteps' },
   ...{ tokenBudget: 'maxTokensPerBatch', tokensPerBatch: 'maxTokensPerBatch', batchTokens: 'maxTokensPerBatch' },
-  ...{ optimizer: 'optim', beta1: 'adamBeta1', beta2: 'adamBeta2' },
+  ...{ optimizer: 'optim', optimiser: 'optim', beta1: 'adamBeta1', beta2: 'adamBeta2' },
   ...{ epsilon: 'adamEpsilon', eps: 'adamEpsilon', scheduler: 'lrSchedulerType', lrScheduler: 'lrSchedulerType' },
   ...{ gradClip: 'maxGradNorm', gradientClip: 'maxGradNorm', gradientClipping: 'maxGradNorm' },
   ...{ clipGradNorm: 'maxGradNorm', labelSmoothing: 'labelSmoothingFactor' },
@@ -33,7 +39,7 @@ const reasons: readonly (readonly [names: readonly string[], reason: string])[] 
     ['perDeviceBatchSize', 'perGpuBatchSize'],
     'write perDeviceTrainBatchSize, and for evaluations perDeviceEvalBatchSize'
   ],
-  [['warmup'], 'write warmupRatio or warmupSteps'],
+  [['warmup'], 'write warmupRatio or warmupSteps, on the command line --warmup-ratio or --warmup-steps'],
   [
     ['overwriteOutputDir'],
     'a run goes on from what outputDir holds only with resumeFromCheckpoint; on the command line --overwrite replaces what an earlier run left'
@@ -53,10 +59,13 @@ const reasons: readonly (readonly [names: readonly string[], reason: string])[] 
     "the model has the device: AutoModel.fromPretrained(source, { device: 'cpu' }), on the command line --device"
   ],
   [
-    ['gradientCheckpointing', 'gradientCheckpointingKwargs'],
-    'activations are kept; trainer.plan() tells how much they take, and a smaller batch with gradientAccumulationSteps takes less'
+    ['gradientCheckpointing', 'gradientCheckpointingKwargs', 'gradientCheckpoint', 'gradCheckpointing'],
+    'activations are kept; trainer.plan() (on the command line --plan) tells how much they take, and a smaller batch with gradientAccumulationSteps takes less'
   ],
-  [['autoFindBatchSize', 'skipMemoryMetrics'], 'trainer.plan() tells beforehand what a batch takes of memory'],
+  [
+    ['autoFindBatchSize', 'skipMemoryMetrics'],
+    'trainer.plan() (on the command line --plan) tells beforehand what a batch takes of memory'
+  ],
   [['removeUnusedColumns'], 'fields of a row that nobody reads are left alone'],
   [['labelNames'], 'a row has its label in label or labels, and a head the names of its labels'],
   [['lengthColumnName'], 'rows are measured: groupByLength alone is enough'],

@@ -42,7 +42,7 @@ export function nearest(word: string, choices: Iterable<string>): string | undef
       bestDistance = distance
     }
   }
-  return best ?? begunWith(wanted, all)
+  return best ?? begunWith(wanted, all) ?? ofSameWords(word, all)
 }
 
 // `out` for `output`: too far from it as a misspelling, but the only choice that begins so.
@@ -50,6 +50,23 @@ function begunWith(wanted: string, choices: readonly string[]): string | undefin
   if (wanted.length < 3) return undefined
   const begun = choices.filter((choice) => plain(choice).startsWith(wanted))
   return begun.length === 1 ? begun[0] : undefined
+}
+
+const wordsOf = (name: string) => name.split(/[_\-\s]|(?<=[a-z\d])(?=[A-Z])/).map((one) => one.toLowerCase())
+
+const areOne = (a: string, b: string) => (a.length < b.length ? b.startsWith(a) : a.startsWith(b))
+
+// `saveLimit` for `saveTotalLimit`: the only choice that has all its words, in their order, in short or at length.
+function ofSameWords(word: string, choices: readonly string[]): string | undefined {
+  const wanted = wordsOf(word)
+  if (wanted.length < 2 || wanted.some(({ length }) => length < 3)) return undefined
+  const has = (choice: string) => {
+    let found = 0
+    for (const one of wordsOf(choice)) if (areOne(wanted[found] ?? '-', one)) found++
+    return found === wanted.length
+  }
+  const all = choices.filter(has)
+  return all.length === 1 ? all[0] : undefined
 }
 
 /** ` Did you mean 'x'?` or nothing: the tail of a message about an unknown name. */

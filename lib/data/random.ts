@@ -8,13 +8,18 @@ export type RandomState = readonly [number, number, number, number]
  * same bits on every machine and in every Node version.
  */
 export class Random {
+  // Signed: integers that stay in a register.
   #a: number
   #b: number
   #c: number
   #d: number
 
   private constructor(state: RandomState) {
-    ;[this.#a, this.#b, this.#c, this.#d] = state
+    const [a, b, c, d] = state
+    this.#a = a | 0
+    this.#b = b | 0
+    this.#c = c | 0
+    this.#d = d | 0
   }
 
   /** Several seeds make one stream: `fromSeed(seed, epoch)` is another stream for each epoch. */
@@ -44,28 +49,28 @@ export class Random {
   }
 
   get state(): RandomState {
-    return [this.#a, this.#b, this.#c, this.#d]
+    return [this.#a >>> 0, this.#b >>> 0, this.#c >>> 0, this.#d >>> 0]
   }
 
   /** 32 random bits. */
   nextUint32(): number {
-    const result = Math.imul(rotate(Math.imul(this.#b, 5), 7), 9) >>> 0
-    const shifted = (this.#b << 9) >>> 0
-    this.#c = (this.#c ^ this.#a) >>> 0
-    this.#d = (this.#d ^ this.#b) >>> 0
-    this.#b = (this.#b ^ this.#c) >>> 0
-    this.#a = (this.#a ^ this.#d) >>> 0
-    this.#c = (this.#c ^ shifted) >>> 0
-    this.#d = rotate(this.#d, 11) >>> 0
-    return result
+    const result = Math.imul(rotate(Math.imul(this.#b, 5), 7), 9)
+    const shifted = this.#b << 9
+    this.#c ^= this.#a
+    this.#d ^= this.#b
+    this.#b ^= this.#c
+    this.#a ^= this.#d
+    this.#c ^= shifted
+    this.#d = rotate(this.#d, 11)
+    return result >>> 0
   }
 
   /** Evenly from 0 to `limit` - 1: numbers that would favour the small ones are drawn again. */
   nextBelow(limit: number): number {
-    const unfair = 2 ** 32 % limit
     for (;;) {
       const value = this.nextUint32()
-      if (value >= unfair) return value % limit
+      // Those below 2³² mod limit, which is below limit.
+      if (value >= limit || value >= 2 ** 32 % limit) return value % limit
     }
   }
 

@@ -33,6 +33,8 @@ export class Sampler {
   readonly #lengths: Uint32Array
   readonly #groupSize: number | undefined
   readonly #maxTokens: number | undefined
+  /** Of the epoch that was asked for last. */
+  #known: { readonly epoch: number; readonly order: Uint32Array } | undefined
 
   constructor(options: SamplerOptions) {
     this.length = checkPositiveInteger('length', options.length)
@@ -54,9 +56,15 @@ export class Sampler {
     return this.#maxTokens !== undefined
   }
 
-  /** All rows, in the order of this epoch (from 0). */
+  /** All rows, in the order of this epoch (from 0). Nobody may write to it. */
   order(epoch: number): Uint32Array {
-    const rows = Uint32Array.from({ length: this.length }, (_, row) => row)
+    if (this.#known?.epoch !== epoch) this.#known = { epoch, order: this.#drawn(epoch) }
+    return this.#known.order
+  }
+
+  #drawn(epoch: number): Uint32Array {
+    const rows = new Uint32Array(this.length)
+    for (let row = 0; row < rows.length; row++) rows[row] = row
     if (!this.#shuffle) return rows
     const order = Random.fromSeed(this.#seed, checkInteger('epoch', epoch, 0)).shuffle(rows)
     return this.#groupSize === undefined ? order : groupByLength(order, this.#lengths, this.#groupSize)
@@ -64,7 +72,7 @@ export class Sampler {
 
   /** Batches of an epoch. */
   batchCount(epoch: number): number {
-    if (this.#maxTokens !== undefined) return [...this.batches(epoch)].length
+    if (this.#maxTokens !== undefined) return countWithin(this.order(epoch), this.#lengths, this.#maxTokens)
     const full = Math.floor(this.length / this.batchSize)
     return this.#dropLast || this.length % this.batchSize === 0 ? full : full + 1
   }
@@ -84,18 +92,30 @@ export class Sampler {
   }
 }
 
-function* withinBudget(order: Uint32Array, lengths: Uint32Array, maxTokens: number): Generator<Uint32Array> {
-  let [start, tokens] = [0, 0]
-  for (const [at, row] of order.entries()) {
-    const length = lengths[row] ?? 0
-    if (at > start && tokens + length > maxTokens) {
-      yield order.subarray(start, at)
-      start = at
-      tokens = 0
-    }
-    tokens += length
+/** Where the batch that begins at a place ends. */
+function endWithin(start: number, order: Uint32Array, lengths: Uint32Array, maxTokens: number): number {
+  let at = start
+  let tokens = 0
+  while (at < order.length) {
+    tokens += lengths[order[at] ?? 0] ?? 0
+    if (at > start && tokens > maxTokens) break
+    at++
   }
-  yield order.subarray(start)
+  return at
+}
+
+function* withinBudget(order: Uint32Array, lengths: Uint32Array, maxTokens: number): Generator<Uint32Array> {
+  for (let start = 0; start < order.length; ) {
+    const end = endWithin(start, order, lengths, maxTokens)
+    yield order.subarray(start, end)
+    start = end
+  }
+}
+
+function countWithin(order: Uint32Array, lengths: Uint32Array, maxTokens: number): number {
+  let count = 0
+  for (let start = 0; start < order.length; start = endWithin(start, order, lengths, maxTokens)) count++
+  return count
 }
 
 /**
@@ -104,13 +124,18 @@ function* withinBudget(order: Uint32Array, lengths: Uint32Array, maxTokens: numb
  */
 function groupByLength(order: Uint32Array, lengths: Uint32Array, groupSize: number): Uint32Array {
   const lengthOf = (row: number) => lengths[row] ?? 0
+  const longestOf = lengths.reduce((most, length) => Math.max(most, length), 0)
   const stretch = groupSize * Math.max(1, Math.min(50, Math.floor(order.length / (groupSize * 4))))
   const result = new Uint32Array(order.length)
   let longest = 0
   for (let start = 0; start < order.length; start += stretch) {
-    const sorted = Array.from(order.subarray(start, start + stretch)).sort((a, b) => lengthOf(b) - lengthOf(a))
-    result.set(sorted, start)
-    if (lengthOf(sorted[0] ?? 0) > lengthOf(result[longest] ?? 0)) longest = start
+    const rows = order.subarray(start, start + stretch)
+    // Numbers that sort by length, then by place: without a comparison in JavaScript.
+    const keys = new Float64Array(rows.length)
+    for (let i = 0; i < rows.length; i++) keys[i] = (longestOf - lengthOf(rows[i] ?? 0)) * rows.length + i
+    keys.sort()
+    for (let i = 0; i < rows.length; i++) result[start + i] = rows[(keys[i] ?? 0) % rows.length] ?? 0
+    if (lengthOf(result[start] ?? 0) > lengthOf(result[longest] ?? 0)) longest = start
   }
   const first = result[0] ?? 0
   result[0] = result[longest] ?? 0

@@ -41,11 +41,18 @@ const hostTag = (host: string) => createHash('sha256').update(host).digest('hex'
 /** A part of a temporary name that says whose it is: at its end, or before what mkdtemp adds. */
 export const ownerTag = `${thisProcess.pid}-${hostTag(thisProcess.host)}`
 
-/** Removes what begins with `start` in a folder and was left there by a process that is dead. */
-export function removeLeftovers(folder: string, start: string): void {
-  for (const name of readdirSync(folder)) {
+/** What begins with `start` in a folder and was left there by a process that is dead. */
+export function leftovers(folder: string, start: string): string[] {
+  return readdirSync(folder).flatMap((name) => {
     const path = join(folder, name)
-    if (!name.startsWith(start) || !isLeftover(name, statSync(path, { throwIfNoEntry: false })?.mtimeMs)) continue
+    const isOne = name.startsWith(start) && isLeftover(name, statSync(path, { throwIfNoEntry: false })?.mtimeMs)
+    return isOne ? [path] : []
+  })
+}
+
+/** Removes it. */
+export function removeLeftovers(folder: string, start: string): void {
+  for (const path of leftovers(folder, start)) {
     try {
       rmSync(path, { recursive: true, force: true })
     } catch {

@@ -1,9 +1,10 @@
-import { closeSync, existsSync, openSync, readdirSync, readSync, renameSync, rmSync, statSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readSync, renameSync, statSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { syncFolder } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
-import { ownerTag, removeLeftovers } from '../native/owner.js'
+import { leftovers, ownerTag } from '../native/owner.js'
 import { findDamage, writeList } from './checkpoint-list.js'
 import { diskError } from './disk-error.js'
 import { savedFromJson } from './saved-json.js'
@@ -43,29 +44,32 @@ export async function writeCheckpoint(
   const folder = join(outputDir, `checkpoint-${step}`)
   const stage = join(outputDir, `${temporary}${step}-${ownerTag}`)
   try {
-    rmSync(stage, { recursive: true, force: true })
+    await remove(stage)
     makeFolder(stage)
-    removeUnfinished(outputDir)
+    await removeUnfinished(outputDir)
     await fill(stage)
     await writeList(stage)
     syncFolder(stage)
-    replace(folder, stage)
+    await replace(folder, stage)
     syncFolder(outputDir)
   } catch (error) {
-    removeQuietly(stage)
+    await removeQuietly(stage)
     throw diskError(outputDir, `write ${basename(folder)}`, error, newestOf(outputDir))
   }
   return folder
 }
 
+/** Off the main thread: a large file takes tenths of a second to remove. */
+const remove = (path: string): Promise<void> => rm(path, { recursive: true, force: true })
+
 /** Where the new one cannot have the name, the old one gets it back. */
-function replace(folder: string, stage: string): void {
+async function replace(folder: string, stage: string): Promise<void> {
   if (!existsSync(folder)) {
     renameSync(stage, folder)
     return
   }
   const old = nameless(folder)
-  rmSync(old, { recursive: true, force: true })
+  await remove(old)
   renameSync(folder, old)
   try {
     renameSync(stage, folder)
@@ -73,13 +77,13 @@ function replace(folder: string, stage: string): void {
     renameSync(old, folder)
     throw error
   }
-  rmSync(old, { recursive: true, force: true })
+  await remove(old)
 }
 
 /** What the error before has to say matters more than that this cannot be removed, either. */
-function removeQuietly(path: string): void {
+async function removeQuietly(path: string): Promise<void> {
   try {
-    rmSync(path, { recursive: true, force: true })
+    await remove(path)
   } catch {
     // The next run in this folder tries again.
   }
@@ -97,20 +101,26 @@ export function newestOf(outputDir: string): string {
 }
 
 /** Removes what runs that were killed in the middle of a checkpoint left half-written. */
-export function removeUnfinished(outputDir: string): void {
-  if (existsSync(outputDir)) removeLeftovers(outputDir, temporary)
+export async function removeUnfinished(outputDir: string): Promise<void> {
+  if (!existsSync(outputDir)) return
+  for (const path of leftovers(outputDir, temporary)) await removeQuietly(path)
 }
 
 /**
  * Keeps the one of `step`, which was just written, that of the best step, and the newest before them. Those of later steps
  * are an earlier run's, and the first to go.
  */
-export function removeOldest(outputDir: string, limit: number | null, step: number, best: number | undefined): void {
+export async function removeOldest(
+  outputDir: string,
+  limit: number | null,
+  step: number,
+  best: number | undefined
+): Promise<void> {
   if (limit === null) return
   const all = listCheckpoints(outputDir).toReversed()
   const kept = new Set(all.filter((one) => one.step === step || one.step === best))
   for (const one of all) if (one.step < step && kept.size < limit) kept.add(one)
-  for (const one of all) if (!kept.has(one)) discard(one.folder)
+  for (const one of all) if (!kept.has(one)) await discard(one.folder)
 }
 
 /** Those of later steps than the one that was just written: an earlier run's, which `resumeFromCheckpoint: true` would take. */
@@ -119,11 +129,11 @@ export function laterCheckpoints(outputDir: string, step: number): string[] {
 }
 
 /** It loses its name first: one that is half removed must not pass for a checkpoint. */
-function discard(folder: string): void {
+async function discard(folder: string): Promise<void> {
   const old = nameless(folder)
-  rmSync(old, { recursive: true, force: true })
+  await remove(old)
   renameSync(folder, old)
-  rmSync(old, { recursive: true, force: true })
+  await remove(old)
 }
 
 const nameless = (folder: string): string => join(dirname(folder), `.${basename(folder)}-old-${ownerTag}`)

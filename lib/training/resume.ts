@@ -1,4 +1,5 @@
-import { cpSync, existsSync } from 'node:fs'
+import { existsSync } from 'node:fs'
+import { cp } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type ResolvedTrainingArguments, trainingArguments } from '../config/training-arguments.js'
 import { warnOnce } from '../config/warn-once.js'
@@ -75,7 +76,7 @@ export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run'
     await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), savedToJson(saved)))
   })
   const kept = args.loadBestModelAtEnd ? saved.best?.best?.step : undefined
-  removeOldest(args.outputDir, args.saveTotalLimit, saved.step, kept)
+  await removeOldest(args.outputDir, args.saveTotalLimit, saved.step, kept)
   const later = laterCheckpoints(args.outputDir, saved.step).at(-1)
   if (later !== undefined) {
     const text =
@@ -114,7 +115,7 @@ export async function loadCheckpoint<Saved extends { readonly run: Fingerprint }
 ): Promise<Saved | undefined> {
   if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return undefined
   const folder = findCheckpoint(outputDir, resumeFromCheckpoint)
-  removeUnfinished(outputDir)
+  await removeUnfinished(outputDir)
   await requireWhole(folder)
   // A run that is refused leaves the model as it is: this comes before the tensors.
   const known = peekUser(join(folder, trainingFile)) as Saved | undefined
@@ -144,7 +145,7 @@ async function bringBest(from: string, outputDir: string, saved: SavedBest | und
   }
   if (isOwn) return
   makeFolder(outputDir)
-  cpSync(other, own, { recursive: true })
+  await cp(other, own, { recursive: true })
 }
 
 /** Behind the last step: puts the trained parameters back to those of the best checkpoint. */

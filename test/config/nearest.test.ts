@@ -19,6 +19,16 @@ test('nearest names the only choice that begins so', (t) => {
   t.is(nearest('or', ['organisation']), undefined)
 })
 
+test('nearest names the only choice that has the same words, in short or among others', (t) => {
+  const choices = ['numTrainEpochs', 'saveTotalLimit', 'gradientAccumulationSteps', 'saveSteps']
+  t.is(nearest('numEpoch', choices), 'numTrainEpochs')
+  t.is(nearest('saveLimit', choices), 'saveTotalLimit')
+  t.is(nearest('grad_accumulation', choices), 'gradientAccumulationSteps')
+  t.is(nearest('limitSave', choices), undefined)
+  t.is(nearest('accumSteps', ['evalAccumulationSteps', ...choices]), undefined)
+  t.is(nearest('a-bc', choices), undefined)
+})
+
 test('nearest names nothing when nothing is near', (t) => {
   t.is(nearest('zebra', ['reductionFactor', 'dropout']), undefined)
   t.is(nearest('x'.repeat(100_000), ['x']), undefined)
