@@ -86,6 +86,8 @@ export function checkInteger(
     }
     throw typeError(name, expected, value, { type: 'integer', ...limits })
   }
+  if (Number.isInteger(value) && value > Number.MAX_SAFE_INTEGER)
+    throw rangeError(name, `${expected}, below 2^53`, value)
   if (!Number.isSafeInteger(value) || value < minimum || value > maximum) throw rangeError(name, expected, value)
   return value
 }

@@ -137,17 +137,30 @@ const timed = (name, what, target, fields) => ({ type: 'time', name, what, targe
 
 /** `counts`: adapters that are resident. */
 export const switchRows = (counts) =>
-  counts.map((count) => ({
-    type: 'switch',
-    name: `switch (C9), ${count} adapters`,
-    what: 'hidden 64, 12 layers, all adapters resident: one call that makes another one active',
-    target: undefined,
-    model: 'narrow',
-    kind: 'forward',
-    batches: batches('narrow', 1, fixed(1, 8)),
-    rounds: 5,
-    setup: { kind: 'switch', count }
-  }))
+  counts.flatMap((count) => {
+    const resident = {
+      target: undefined,
+      model: 'narrow',
+      kind: 'forward',
+      batches: batches('narrow', 1, fixed(1, 8)),
+      rounds: 5,
+      setup: { kind: 'switch', count }
+    }
+    return [
+      {
+        ...resident,
+        type: 'switch',
+        name: `switch (C9), ${count} adapters`,
+        what: 'hidden 64, 12 layers, all adapters resident: one call that makes another one active'
+      },
+      {
+        ...resident,
+        type: 'time',
+        name: `switch (C9), forward beside ${count}`,
+        what: 'the same model, a row of 8 tokens under one adapter, beside all that are resident'
+      }
+    ]
+  })
 
 /** Of rows under adapters of their own: the method, and what its row calls it. */
 const mixedMethods = {

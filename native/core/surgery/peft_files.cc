@@ -169,8 +169,8 @@ void check_own(const std::string& operation, const std::string& path, const at::
   fail(ErrorCode::unsupported, operation, "the file holds " + what,
        {.expected = "nothing that learned but the adapter: a head of the exported class is part of the network",
         .hint =
-            "Export the base model without its head (--class AutoModel), which takes such a folder with its head, or "
-            "load the adapter alone (withHead: false)"});
+            "Export the base model without its head (--class AutoModel), which takes the heads of most classes, or load "
+            "the adapter alone (withHead: false)"});
 }
 
 // [p, 2 · layers · features], in PEFT's order of keys and values, as the other library has it.
