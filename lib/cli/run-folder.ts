@@ -151,4 +151,17 @@ export function unfinishedHint(folder: string): string | undefined {
 export function refuseUnfinished(option: string, folder: string): void {
   const hint = unfinishedHint(folder)
   if (hint !== undefined) throw usageError(`${option}: ${hint}`)
+  if (isOfEarlierRun(folder)) {
+    process.emitWarning(
+      `${option}: what was trained in ${folder} is of an earlier run than its ${runConfigFile}, whose run has not ended`,
+      { code: 'TORCH_ADAPTERS_EARLIER_RUN' }
+    )
+  }
+}
+
+/** Whether a run began with --overwrite over what lies there, and has not put its own in its place. */
+export function isOfEarlierRun(folder: string): boolean {
+  const events = join(folder, eventsFile)
+  if (!existsSync(join(folder, runConfigFile)) || !existsSync(events) || !isSaved(folder)) return false
+  return !RunHistory.read(readFileSync(events, 'utf8')).hasResults
 }

@@ -18,7 +18,7 @@ import { packageRoot } from '../native/platform.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { refuseRunning } from '../training/run-lock.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
-import { isFinished, isSaved, readRecord, trainAnew } from './run-folder.js'
+import { isFinished, isOfEarlierRun, isSaved, readRecord, trainAnew } from './run-folder.js'
 import { runConfigFile } from './train-config.js'
 import { onlyAsOption, optionOf, plainOptions, type TrainValues } from './train-options.js'
 
@@ -157,6 +157,12 @@ function resumeFrom(
       throw usageError(`--resume: no run is in ${run} to go on with. Leave --resume out to begin one`)
     }
     for (const folder of [run, outputDir]) refuseRunning(folder)
+    if (isOfEarlierRun(run)) {
+      throw usageError(
+        `--resume: the run in ${run} has no checkpoint yet, and what was trained there is of an earlier one. To begin it ` +
+          `anew: ${trainAnew(run, readRecord(run))}`
+      )
+    }
     if (existsSync(run) && isSaved(run)) {
       throw usageError(
         `--resume: what was trained lies in ${run}, but no events that say how far it came, as with --report-to none, and ` +

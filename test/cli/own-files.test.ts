@@ -64,6 +64,26 @@ test('--overwrite removes what runs wrote among the checkpoints, and nothing els
   t.deepEqual(readdirSync(checkpoints), ['rows.jsonl'])
 })
 
+test('what an earlier run left under one that --overwrite began and that was killed is told', async (t) => {
+  const folder = join(place, 'killed')
+  const args = ['train', ...shared, '--train', rows, '-o', folder, '--save', 'no']
+  t.is((await command(args)).status, 0)
+  // As far as the second one came.
+  const lines = readFileSync(join(folder, 'events.jsonl'), 'utf8').split('\n')
+  writeFileSync(join(folder, 'events.jsonl'), `${lines[0]}\n`)
+  const resumed = await command(['resume', folder])
+  t.is(resumed.status, 2)
+  t.regex(
+    resumed.errors,
+    /has no checkpoint yet, and what was trained there is of an earlier one\. To begin it anew: torch-/
+  )
+  const measured = await command(['evaluate', '-m', model, '-a', folder, '--data', rows])
+  t.is(measured.status, 0, measured.errors)
+  t.regex(measured.errors, /--adapter: what was trained in .*killed is of an earlier run than its train\.json/)
+  t.is((await command([...args, '--overwrite'])).status, 0)
+  t.notRegex((await command(['evaluate', '-m', model, '-a', folder, '--data', rows])).errors, /earlier run/)
+})
+
 test('a trainer refuses to write over what no run wrote, before its first step', async (t) => {
   const folder = folderWith('logged', 'events.jsonl', '{"text": "mine", "label": 1}\n')
   const loaded = await AutoModel.fromPretrained(model)
