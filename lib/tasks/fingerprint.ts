@@ -18,14 +18,14 @@ interface Tasks {
   readonly learners: readonly Learner[]
   readonly feeds: readonly Feed[]
   readonly mode: string
-  readonly sampling: unknown
+  readonly sampler: unknown
 }
 
 /** What decides the numbers of a run of several tasks, by name. */
 export async function tasksFingerprint(
   model: Model,
   args: ResolvedTrainingArguments,
-  { learners, feeds, mode, sampling }: Tasks
+  { learners, feeds, mode, sampler }: Tasks
 ): Promise<Fingerprint> {
   const active = [...new Set(learners.flatMap(({ options }) => setupNames(options.setup, model.known)))]
   const fusions = [...new Set(learners.flatMap(({ options }) => fuseBlocks(options.setup).map(fusionName)))]
@@ -41,7 +41,7 @@ export async function tasksFingerprint(
   return {
     ...deciding(args),
     ...(await modelRecord(model, args, active)),
-    ...{ mode, sampling, tasks: Object.fromEntries(tasks) },
+    ...{ mode, sampler, tasks: Object.fromEntries(tasks) },
     fusions: Object.fromEntries(fusions.map((name) => [name, model.adapterFusions.get(name)])),
     sharedParameters: Object.fromEntries(model.sharedParameters)
   }

@@ -229,7 +229,7 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
       },
       averagedMetric: averagedMetric(this.#input),
       sampler: new TaskSampler({ sizes, sampling: this.#sampling, mode: this.#mode, seed }),
-      fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })
+      fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampler: this.#sampling })
     }
   }
 
