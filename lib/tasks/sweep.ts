@@ -346,7 +346,7 @@ async function runOf(
       if (!isComparable(each, head) && !hasCallbacks(options)) checkEvaluated(args, plan)
     },
     fingerprint: async () => ({
-      ...(await tasksFingerprint(model, args, { learners, feeds, mode, sampling })),
+      ...(await tasksFingerprint(model, args, { learners, feeds, mode, sampler })),
       seeds: points.map(({ seed }) => seed)
     })
   }
