@@ -346,7 +346,7 @@ async function runOf(
       if (!isComparable(each, head) && !hasCallbacks(options)) checkEvaluated(args, plan)
     },
     fingerprint: async () => ({
-      ...(await tasksFingerprint(model, args, { learners, feeds, mode, sampler })),
+      ...(await tasksFingerprint(model, args, { learners, feeds, mode, sampler: sampling })),
       seeds: points.map(({ seed }) => seed)
     })
   }
