@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { withLock } from './lib/lock.mjs'
 import { root } from './lib/run.mjs'
-import { addon, libtorch, typescript } from './lib/steps.mjs'
+import { addon, libtorch, packages, typescript } from './lib/steps.mjs'
 import { main } from './lib/terminal.mjs'
 
 await main(() =>
@@ -14,6 +14,7 @@ await main(() =>
     if (flags.has('--clean')) {
       for (const folder of ['build', 'dist']) rmSync(join(root, folder), { recursive: true, force: true })
     }
+    await packages()
     if (all || flags.has('--ts') || flags.has('--clean')) await typescript()
     if (all || flags.has('--addon')) await addon(await libtorch(), { verbose: true })
   })

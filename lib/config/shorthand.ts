@@ -101,7 +101,7 @@ class Parser {
     const first = this.text[this.at]
     if (first === "'" || first === '"') return this.quoted(first)
     if (this.take('[')) return this.list(']', depth)
-    if (this.take('(')) return this.list(')', depth)
+    if (this.take('(')) return this.parenthesised(depth)
     if (this.take('{')) return this.dict(depth)
     const number = this.match(/[+-]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?!\w)/y)
     if (number !== undefined) return Number(number.replaceAll('_', ''))
@@ -119,6 +119,14 @@ class Parser {
       if (!this.take(',') && !this.peek(close)) this.fail(`',' or '${close}'`)
     }
     return Object.freeze(items)
+  }
+
+  /** A tuple, or with no comma in it what stands in it. */
+  private parenthesised(depth: number): ShorthandValue {
+    const from = this.at
+    const items = this.list(')', depth)
+    const isTuple = items.length !== 1 || /,\s*\)$/.test(this.text.slice(from, this.at))
+    return isTuple ? items : (items[0] as ShorthandValue)
   }
 
   private dict(depth: number): { readonly [key: string]: ShorthandValue } {

@@ -79,9 +79,9 @@ export class Random {
     return this.nextUint32() / 2 ** 32
   }
 
-  /** Fisher and Yates, in place. */
-  shuffle(items: Uint32Array): Uint32Array {
-    for (let i = items.length - 1; i > 0; i--) {
+  /** Fisher and Yates, in place, from the last item on: as far as `to`, where the next call goes on from there. */
+  shuffle(items: Uint32Array, from = items.length - 1, to = 0): Uint32Array {
+    for (let i = from; i > to; i--) {
       const j = this.nextBelow(i + 1)
       const held = items[i] ?? 0
       items[i] = items[j] ?? 0

@@ -1,5 +1,6 @@
 import { checkBoolean, checkInteger, checkPositiveInteger, valueError } from '../config/check.js'
-import { Random } from './random.js'
+import { batchesWithin, byLength, countWithin, drained, shuffled } from './epoch-order.js'
+import { Pauses } from './pauses.js'
 
 export interface SamplerOptions {
   /** Rows of the dataset. */
@@ -35,6 +36,8 @@ export class Sampler {
   readonly #maxTokens: number | undefined
   /** Of the epoch that was asked for last. */
   #known: { readonly epoch: number; readonly order: Uint32Array } | undefined
+  /** Of batches that are filled up to a number of tokens, by epoch. */
+  readonly #counts = new Map<number, number>()
 
   constructor(options: SamplerOptions) {
     this.length = checkPositiveInteger('length', options.length)
@@ -58,21 +61,32 @@ export class Sampler {
 
   /** All rows, in the order of this epoch (from 0). Nobody may write to it. */
   order(epoch: number): Uint32Array {
-    if (this.#known?.epoch !== epoch) this.#known = { epoch, order: this.#drawn(epoch) }
-    return this.#known.order
+    if (this.#known?.epoch !== epoch) drained(this.#draw(epoch))
+    return this.#known?.order as Uint32Array
   }
 
-  #drawn(epoch: number): Uint32Array {
-    const rows = new Uint32Array(this.length)
-    for (let row = 0; row < rows.length; row++) rows[row] = row
-    if (!this.#shuffle) return rows
-    const order = Random.fromSeed(this.#seed, checkInteger('epoch', epoch, 0)).shuffle(rows)
-    return this.#groupSize === undefined ? order : groupByLength(order, this.#lengths, this.#groupSize)
+  /** Draws an epoch's order and counts its batches in pieces, the thread free between them: then all else has it at once. */
+  async prepare(epoch: number): Promise<void> {
+    if (this.#known?.epoch === epoch) return
+    const pauses = new Pauses()
+    for (const _ of this.#draw(epoch)) await pauses.take()
+  }
+
+  *#draw(epoch: number): Generator<void, void, undefined> {
+    const { length } = this
+    let order = yield* shuffled(length, this.#shuffle ? [this.#seed, checkInteger('epoch', epoch, 0)] : undefined)
+    if (this.#shuffle && this.#groupSize !== undefined) order = yield* byLength(order, this.#lengths, this.#groupSize)
+    if (this.#maxTokens !== undefined)
+      this.#counts.set(epoch, yield* countWithin(order, this.#lengths, this.#maxTokens))
+    this.#known = { epoch, order }
   }
 
   /** Batches of an epoch. */
   batchCount(epoch: number): number {
-    if (this.#maxTokens !== undefined) return countWithin(this.order(epoch), this.#lengths, this.#maxTokens)
+    if (this.#maxTokens !== undefined) {
+      if (!this.#counts.has(epoch)) drained(this.#draw(epoch))
+      return this.#counts.get(epoch) ?? 0
+    }
     const full = Math.floor(this.length / this.batchSize)
     return this.#dropLast || this.length % this.batchSize === 0 ? full : full + 1
   }
@@ -82,7 +96,7 @@ export class Sampler {
     const order = this.order(epoch)
     if (this.#maxTokens !== undefined) {
       let batch = 0
-      for (const rows of withinBudget(order, this.#lengths, this.#maxTokens)) if (batch++ >= start) yield rows
+      for (const rows of batchesWithin(order, this.#lengths, this.#maxTokens)) if (batch++ >= start) yield rows
       return
     }
     const count = this.batchCount(epoch)
@@ -90,55 +104,4 @@ export class Sampler {
       yield order.subarray(batch * this.batchSize, (batch + 1) * this.batchSize)
     }
   }
-}
-
-/** Where the batch that begins at a place ends. */
-function endWithin(start: number, order: Uint32Array, lengths: Uint32Array, maxTokens: number): number {
-  let at = start
-  let tokens = 0
-  while (at < order.length) {
-    tokens += lengths[order[at] ?? 0] ?? 0
-    if (at > start && tokens > maxTokens) break
-    at++
-  }
-  return at
-}
-
-function* withinBudget(order: Uint32Array, lengths: Uint32Array, maxTokens: number): Generator<Uint32Array> {
-  for (let start = 0; start < order.length; ) {
-    const end = endWithin(start, order, lengths, maxTokens)
-    yield order.subarray(start, end)
-    start = end
-  }
-}
-
-function countWithin(order: Uint32Array, lengths: Uint32Array, maxTokens: number): number {
-  let count = 0
-  for (let start = 0; start < order.length; start = endWithin(start, order, lengths, maxTokens)) count++
-  return count
-}
-
-/**
- * As transformers' get_length_grouped_indices: the random order is cut into stretches of up to 50 groups, each sorted from
- * the longest row down, and the longest row of all comes first, so that memory that does not suffice shows at once.
- */
-function groupByLength(order: Uint32Array, lengths: Uint32Array, groupSize: number): Uint32Array {
-  const lengthOf = (row: number) => lengths[row] ?? 0
-  const longestOf = lengths.reduce((most, length) => Math.max(most, length), 0)
-  const stretch = groupSize * Math.max(1, Math.min(50, Math.floor(order.length / (groupSize * 4))))
-  const result = new Uint32Array(order.length)
-  let longest = 0
-  for (let start = 0; start < order.length; start += stretch) {
-    const rows = order.subarray(start, start + stretch)
-    // Numbers that sort by length, then by place: without a comparison in JavaScript.
-    const keys = new Float64Array(rows.length)
-    for (let i = 0; i < rows.length; i++) keys[i] = (longestOf - lengthOf(rows[i] ?? 0)) * rows.length + i
-    keys.sort()
-    for (let i = 0; i < rows.length; i++) result[start + i] = rows[(keys[i] ?? 0) % rows.length] ?? 0
-    if (lengthOf(result[start] ?? 0) > lengthOf(result[longest] ?? 0)) longest = start
-  }
-  const first = result[0] ?? 0
-  result[0] = result[longest] ?? 0
-  result[longest] = first
-  return result
 }

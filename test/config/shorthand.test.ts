@@ -19,8 +19,25 @@ test('names, fields and unions', (t) => {
 
 test('Python literals', (t) => {
   t.deepEqual(
-    values("a[t=True, f=False, n=None, s='x', l=[1, 'q', []], u=(1, 2,), d={'0': 8, 1: [2], 'default': 1.5}]"),
-    [['a', { t: true, f: false, n: null, s: 'x', l: [1, 'q', []], u: [1, 2], d: { '0': 8, '1': [2], default: 1.5 } }]]
+    values(
+      "a[t=True, f=False, n=None, s='x', l=[1, 'q', []], u=(1, 2,), v=(3), w=(3,), d={'0': 8, 1: [2], 'default': 1.5}]"
+    ),
+    [
+      [
+        'a',
+        {
+          t: true,
+          f: false,
+          n: null,
+          s: 'x',
+          l: [1, 'q', []],
+          u: [1, 2],
+          v: 3,
+          w: [3],
+          d: { '0': 8, '1': [2], default: 1.5 }
+        }
+      ]
+    ]
   )
   t.deepEqual(values('a[i=-3, p=+4, f=.5, g=2., e=1e-4, big=1_000]'), [
     ['a', { i: -3, p: 4, f: 0.5, g: 2, e: 1e-4, big: 1000 }]
