@@ -88,6 +88,8 @@ async function downloadRest(incomplete: string, file: HubFile, connection: Conne
   if (received === file.size) return
   const whole = await downloadFile({
     ...{ repo: repository, path: file.path, revision: commit, hubUrl: endpoint, fetch: connection.fetch },
+    // By Xet nothing would come before a range of up to 64 MB is whole, which is silence on a slow link.
+    xet: false,
     ...(token === undefined ? {} : { accessToken: token })
   })
   if (whole === null || whole.size !== file.size) throw changed(file, whole?.size)

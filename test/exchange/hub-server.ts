@@ -21,10 +21,14 @@ export interface HubServer {
   isPage: boolean
   /** It takes requests and answers none. */
   isSilent: boolean
+  /** As huggingface.co it offers large files by Xet, too, to those who ask for it. */
+  offersXet: boolean
   files: Record<string, Buffer>
   readonly commit: string
   close(): Promise<void>
 }
+
+const xetType = 'application/vnd.xet-fileinfo+json'
 
 const sha = (algorithm: string, ...parts: (string | Buffer)[]) => {
   const hash = createHash(algorithm)
@@ -41,7 +45,7 @@ export async function startHub(repository: string, files: Record<string, Buffer>
     requests: [],
     faults: [],
     requiredToken: undefined,
-    ...{ isGated: false, withoutToken: 401, isPage: false, isSilent: false },
+    ...{ isGated: false, withoutToken: 401, isPage: false, isSilent: false, offersXet: false },
     files,
     commit: sha('sha1', repository),
     close: () =>
@@ -78,6 +82,16 @@ export async function startHub(repository: string, files: Record<string, Buffer>
   function serve(file: Buffer, request: IncomingMessage, response: ServerResponse): void {
     const [, from = '0', to = ''] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? []
     const isProbe = request.headers.range === 'bytes=0-0'
+    if (hub.offersXet && file.length > 1000 && request.headers.accept?.includes(xetType)) {
+      const link = (rel: string) => `<${hub.endpoint}/xet/${rel}>; rel="${rel}"`
+      response.setHeader('X-Linked-Size', file.length)
+      response.setHeader('X-Linked-ETag', `"${sha('sha256', file)}"`)
+      response.setHeader('X-Xet-Hash', sha('sha256', file))
+      response.setHeader('Link', [link('xet-auth'), link('xet-reconstruction-info')].join(', '))
+      response.setHeader('Content-Type', xetType)
+      response.end('{}')
+      return
+    }
     const fault = isProbe ? undefined : hub.faults.shift()
     if (fault === 'busy') {
       refuse(response, 503, 'Try again')

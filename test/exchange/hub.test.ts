@@ -89,6 +89,17 @@ test('a cut connection goes on where it stopped', async (t) => {
   await hub.close()
 })
 
+test('a file that the hub offers by Xet comes as a stream all the same, and goes on where it was cut', async (t) => {
+  const { hub, options, downloads } = await place()
+  hub.offersXet = true
+  hub.faults.push('cut')
+  const folder = await resolveFolder(repository, 'adapter', options)
+  t.deepEqual(readFileSync(join(folder, 'pytorch_adapter.bin')), weights)
+  t.false(hub.requests.some((request) => request.includes('/xet/')))
+  t.true(downloads().some((request) => /bytes=[1-9]\d*-/.test(request)))
+  await hub.close()
+})
+
 test('what an earlier process left half done is picked up; a server that knows no ranges is survived', async (t) => {
   const { hub, cacheDir, options, downloads } = await place()
   const folder = await resolveFolder(repository, 'adapter', options)
