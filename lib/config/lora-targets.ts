@@ -56,7 +56,7 @@ export function checkExported(config: AdapterConfig, { exported, embeddingSize, 
       refuse(
         exported,
         'takes no prefix: not every layer has attention of a form that takes one (scaled_dot_product_attention, or a softmax ' +
-          'between two products); explainPlacement() tells which has not',
+          'between two products); explainPlacement() tells which has not, and placement names the attention that it does not find',
         part.method
       )
     }

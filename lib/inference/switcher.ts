@@ -74,7 +74,10 @@ export class AdapterSwitcher {
     this.model.setActiveAdapters(name)
   }
 
-  /** The answer of one adapter, whichever is active, and its head. */
+  /**
+   * The answer of one adapter, whichever is active, and its head. One that has none is answered by the head that is active,
+   * as everywhere.
+   */
   async inference(input: string | Row, name: string): Promise<Prediction> {
     checkKnown('inference', name, this.#names)
     await this.ready

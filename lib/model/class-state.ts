@@ -76,8 +76,12 @@ function partsOf(model: Model, modelClass: string, head: string | undefined): Mo
       .filter(({ part, name: each }) => part === 'base' || part === 'inserted' || each.startsWith('heads.'))
       .map((each) => each.name)
   )
-  const shared = [...firstNames(model)].filter(([, first]) => inModel.has(first)).map(([other]) => other)
-  const names = [...inModel, ...shared]
+  // Buffers are in no list of parameters: they are of the module whose parameters are.
+  const moduleOf = (name: string) => name.slice(0, name.lastIndexOf('.'))
+  const modules = new Set([...inModel].map(moduleOf))
+  const isOne = (name: string) => inModel.has(name) || modules.has(moduleOf(name))
+  const more = [...firstNames(model)].filter(([, first]) => isOne(first)).map(([other]) => other)
+  const names = [...inModel, ...more]
   return { config, names, head: own === undefined || name === null ? null : { name, config: own } }
 }
 

@@ -129,13 +129,16 @@ test('activations that the weights have no numbers for begin to learn, and a war
   const warnings = warningsOf(t, 'TORCH_ADAPTERS_NEW_ACTIVATIONS')
   const begun = {
     prelu: { weight: 0.25 },
-    xielu: { alpha_p: Math.log(Math.expm1(0.8)), alpha_n: Math.log(Math.expm1(0.3)) }
+    xielu: { alpha_p: Math.log(Math.expm1(0.8)), alpha_n: Math.log(Math.expm1(0.3)), beta: 0.5, eps: -1e-6 }
   }
   for (const [act, values] of Object.entries(begun)) {
     const [whole, half] = [scratch(t), scratch(t)]
     const source = await make(t, { hidden_act: act })
     await source.savePretrained(whole, { modelClass: 'BertModel' })
     const again = await AutoModel.fromPretrained(whole)
+    const place = 'encoder.layer.0.intermediate.intermediate_act_fn.'
+    const own = [...again.stateDict({ modelClass: 'BertModel' }).keys()].filter((name) => name.startsWith(place))
+    t.deepEqual(own.map((name) => name.slice(place.length)).sort(), Object.keys(values).sort())
     again.dispose()
     await soon()
     t.is(warnings.length, 0, 'nothing is missing')

@@ -140,6 +140,28 @@ class Mixed(Rows):
             return self.layer(values).float()
 
 
+class Turned(Rows):
+    """Gradients are off by the call that a constructor makes, too."""
+
+    def forward(self, values):
+        with torch.set_grad_enabled(False):
+            values = self.layer(values)
+        return 2 * values
+
+
+class Lost(Rows):
+    """torch.export drops torch.no_grad there; without gradients all the same, where they end by themselves."""
+
+    def __init__(self, ends):
+        super().__init__()
+        self.ends = ends
+
+    def forward(self, values):
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+            still = self.layer(values)
+        return values + (still.detach() if self.ends else still).float()
+
+
 class Still(Rows):
     """A module that runs without gradients, of which torch.export leaves marks in the graph inside the graph."""
 
@@ -218,6 +240,13 @@ for norm, name in ((torch.nn.utils.parametrizations.spectral_norm, "_SpectralNor
     assert note.startswith(f"{name}: its code does something else"), note
 assert notes(Branches(), "values=float32[batch,4,3]") == []
 assert notes(Mixed(), "values=float32[batch,4,3]") == []
+assert notes(Turned(), "values=float32[batch,4,3]") == []
+assert notes(Lost(True), "values=float32[batch,4,3]") == []
+try:
+    notes(Lost(False), "values=float32[batch,4,3]")
+    raise AssertionError("gradients that a model does not have were exported")
+except Refused as error:
+    assert "drops torch.no_grad inside of torch.autocast" in str(error) and "x.detach()" in str(error), error
 with TemporaryDirectory() as folder:
     told = write(Still(), parse_inputs(["values=float32[batch,4,3]"]), Path(folder) / "still.pt2")
 assert told["not_preserved"] == {"layer": "it is called under torch.no_grad() or torch.autocast()"}, told["not_preserved"]

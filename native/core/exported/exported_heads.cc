@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/exported/exported_model.h"
+#include "core/exported/mixed_precision.h"
 
 namespace ta::exported {
 
@@ -26,9 +27,9 @@ at::Tensor ExportedModel::pool(const at::Tensor& first, const ForwardContext& co
   const Pass pass{inner, rows};
   Execution execution(*program_, &pass, context.random != nullptr);
   const Running running(execution, pass);
-  execution.set(pooler_->input, first.unsqueeze(1));
+  execution.set(pooler_->input, as_slot(execution, pooler_->input, first.unsqueeze(1)));
   execution.run_nodes(pooler_->nodes);
-  return execution.tensor(pooler_->output);
+  return widened(execution.tensor(pooler_->output));
 }
 
 int32_t ExportedModel::read_by_words() const {
@@ -64,7 +65,7 @@ at::Tensor ExportedModel::own_logits(const at::Tensor& states, const ForwardCont
   Execution execution(*program_, &pass, context.random != nullptr);
   const Running running(execution, pass);
   const bool of_rows = program_->graph().slots[own_head_->states].shape.size() == 2;
-  execution.set(own_head_->states, of_rows ? states : states.unsqueeze(1));
+  execution.set(own_head_->states, as_slot(execution, own_head_->states, of_rows ? states : states.unsqueeze(1)));
   const auto& nodes = own_head_->nodes;
   const bool undoes = are_words && invertible_place().reaches(inner) && undoes_before_words();
   const int32_t last = undoes ? own_head_->last_product : -1;
@@ -72,8 +73,9 @@ at::Tensor ExportedModel::own_logits(const at::Tensor& states, const ForwardCont
     size_t end = i + 1;
     while (end < nodes.size() && nodes[end] == nodes[end - 1] + 1 && nodes[end] != last) ++end;
     if (nodes[i] == last) {
-      const auto y = execution.tensor(read_by_words());
-      execution.set(read_by_words(), pass.unpack(invertible_place().inverse(pass.pack(y), inner), y));
+      const auto y = widened(execution.tensor(read_by_words()));
+      const auto undone = pass.unpack(invertible_place().inverse(pass.pack(y), inner), y);
+      execution.set(read_by_words(), as_slot(execution, read_by_words(), undone));
     }
     execution.run_nodes({nodes[i], nodes[end - 1]});
     i = end;

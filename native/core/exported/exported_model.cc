@@ -203,6 +203,9 @@ void ExportedModel::add_prefixes() {
                     [&](const SubLayer& sub) { return sub.layer == static_cast<int64_t>(layer) && sub.core; });
     if (!attends) facts_.no_prefix.push_back(text("layer ", layer, " takes no prefix: it has no attention"));
   }
+  if (prefixes_.empty() && facts_.no_prefix.empty() && !residuals_.sub_layers.empty())
+    facts_.no_prefix.push_back(
+        "no layer takes a prefix: none has attention whose value is plainly added to the stream");
   const auto features = [](const PrefixPlace& place) { return place.heads * place.size; };
   const bool alike = std::all_of(prefixes_.begin(), prefixes_.end(), [&](const PrefixPlace& place) {
     return features(place) == features(prefixes_.front());
@@ -244,9 +247,12 @@ std::vector<int64_t> ExportedModel::layers_of_nodes() const {
   for (int32_t i = 0; i < static_cast<int32_t>(graph.modules.size()); ++i) {
     for (size_t layer = 0; layer < residuals_.layers.size(); ++layer)
       if (graph.inside(i, residuals_.layers[layer])) of_module[i] = static_cast<int64_t>(layer);
-    // A placement may name modules that stand outside of what gives the layer its name.
-    for (const auto& sub : residuals_.sub_layers)
-      if (of_module[i] < 0 && !sub.named.empty() && graph.inside(i, sub.module)) of_module[i] = sub.layer;
+    // A placement may name modules that stand outside of what gives the layer its name, and those of a layer may stand
+    // in several lists.
+    for (const auto& sub : residuals_.sub_layers) {
+      const bool is_own = !sub.named.empty() || numbered_module(graph, sub.module) == sub.module;
+      if (of_module[i] < 0 && sub.module >= 0 && is_own && graph.inside(i, sub.module)) of_module[i] = sub.layer;
+    }
   }
   for (const auto& node : graph.nodes) result.push_back(node.module < 0 ? -1 : of_module[node.module]);
   return result;

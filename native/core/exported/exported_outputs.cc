@@ -28,7 +28,7 @@ int32_t joined_columns(const Graph& graph, int32_t first, int32_t second) {
       const auto& node = graph.nodes[graph.slots[slot].producer];
       if (node.outputs.size() == 2) return slot;
       const auto& name = node.operator_name();
-      if (name != "aten.squeeze.dim" && name != "aten.contiguous.default") break;
+      if (name != "aten.squeeze.dim" && name != "aten.contiguous.default" && name != "aten.to.dtype") break;
       slot = node.slot(0);
     }
     return -1;

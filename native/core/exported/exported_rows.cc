@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/exported/batch_parts.h"
 #include "core/exported/exported_model.h"
+#include "core/exported/mixed_precision.h"
 #include "core/models/encoder.h"
 #include "core/nn/layer_context.h"
 #include "core/nn/sequential.h"
@@ -241,9 +242,9 @@ Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardCo
   at::Tensor states;
   if (reads_row_output_) {
     const auto outputs = execution.run(given);
-    states = outputs[output_index_], result.row_states = outputs[rows_index_];
+    states = widened(outputs[output_index_]), result.row_states = widened(outputs[rows_index_]);
   } else {
-    states = execution.run_to(output_, given);
+    states = widened(execution.run_to(output_, given));
   }
   if (ids_ >= 0 && states.dim() == 3 && states.size(1) != rows.columns()) {
     fail(ErrorCode::unsupported, "forward",
@@ -258,7 +259,9 @@ Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardCo
          text("the network gives values of sizes ", states.sizes(), " for ", rows.rows(), " rows of ", rows.columns()),
          {.expected = "one value for each token, or one for each row", .hint = "Export the model again"});
   }
-  result.last = result.rows_only ? states : rectangle(rows) ? rows.pack(states) : pass.packed(execution, output_);
+  result.last = result.rows_only  ? states
+                : rectangle(rows) ? rows.pack(states)
+                                  : widened(pass.packed(execution, output_));
   if (!reads_row_output_ && pooling_ != Pooling::automatic && !result.rows_only)
     result.row_states = pooled(result.last, batch);
   if (!request.hidden_states) return result;

@@ -48,6 +48,9 @@ struct SlotInfo {
   bool is_output = false;               ///< the graph returns it
   std::optional<at::ScalarType> dtype;  ///< of tensors, as they were exported
   std::vector<Size> shape;
+
+  /// Real numbers that adapters can act on: float32, or what torch.autocast makes of it (mixed_precision.h).
+  bool is_real() const { return dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf; }
 };
 
 /// What an operator's argument is made of.

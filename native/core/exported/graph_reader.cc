@@ -1,10 +1,12 @@
 #include "core/exported/graph_reader.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "core/error.h"
 #include "core/exported/json_fields.h"
+#include "core/exported/operators.h"
 #include "core/exported/wire_types.h"
 
 namespace ta::exported {
@@ -114,6 +116,34 @@ void GraphReader::read_outputs(const Scope& scope) {
   for (const Json& output : field(field(module_, "graph", source_), "outputs", what).as_array(what)) {
     graph_.outputs.push_back(read_plain_argument(output, scope, what));
   }
+  std::map<int32_t, int32_t> widened;
+  for (Argument& output : graph_.outputs) {
+    if (output.kind != Argument::Kind::slot) continue;
+    const auto [known, is_new] = widened.try_emplace(output.slot, -1);
+    if (is_new) known->second = widen(output.slot, what);
+    output.slot = known->second;
+  }
+}
+
+// What torch.autocast made short comes out in float32.
+int32_t GraphReader::widen(int32_t slot, const std::string& what) {
+  const SlotInfo before = graph_.slots[static_cast<std::size_t>(slot)];
+  const auto is_mixed = [](const Node& node) { return node.autocast.has_value(); };
+  if (!before.is_real() || before.dtype == at::kFloat ||
+      std::none_of(graph_.nodes.begin(), graph_.nodes.end(), is_mixed))
+    return slot;
+  Node node;
+  node.op = &find_operator("torch.ops.aten.to.dtype", what);
+  node.arguments.resize(node.op->schema().arguments().size());
+  node.arguments[0].kind = Argument::Kind::slot, node.arguments[0].slot = slot;
+  node.arguments[1].value = static_cast<int64_t>(at::kFloat);
+  node.arguments[2].value = node.arguments[3].value = false;
+  const int32_t made = define(main_, before.name + " in float32", ValueKind::tensor, what);
+  SlotInfo& after = graph_.slots[static_cast<std::size_t>(made)];
+  after.dtype = at::kFloat, after.shape = before.shape;
+  node.outputs = {made};
+  graph_.nodes.push_back(std::move(node));
+  return made;
 }
 
 int32_t GraphReader::define(Scope& scope, const std::string& name, ValueKind kind, const std::string& what) {

@@ -41,6 +41,8 @@ class GraphReader {
   int32_t read_branch(const Json& argument, const std::vector<Argument>& operands, const Scope& scope,
                       const Region& region, const std::string& what);
   void read_outputs(const Scope& scope);
+  /// The slot of the value in float32, where torch.autocast made it short.
+  int32_t widen(int32_t slot, const std::string& what);
   void read_ranges();
   void link();
 

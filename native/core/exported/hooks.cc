@@ -106,16 +106,17 @@ bool finish_one(const End& end, bool is_own, const Pass& pass, Execution& execut
   auto h = pass.packed(execution, sub->h), r = pass.packed(execution, sub->r);
   if (!acts && (h.scalar_type() != at::kFloat || r.scalar_type() != at::kFloat)) return false;
   h = widened(h), r = widened(r);
-  if (pass.hidden != nullptr && pass.hidden->empty()) pass.hidden->push_back(execution.tensor(sub->r));
+  if (pass.hidden != nullptr && pass.hidden->empty()) pass.hidden->push_back(widened(execution.tensor(sub->r)));
   auto y =
       norm_slot != nullptr ? finish_at(*place->site, *norm_slot, h, r, here) : place->site->forward(h, r, norm, here);
   if (changes) y = place->reft->forward(y, here);
+  y = as_slot(execution, sub->out, y);
   if (is_parted(execution, *sub)) {
     execution.set(sub->out, parted(pass, pass.unpack(y, execution.tensor(sub->h))));
   } else {
     pass.give(execution, sub->out, y, sub->h);
   }
-  if (place->reft != nullptr && pass.hidden != nullptr) pass.hidden->push_back(execution.tensor(sub->out));
+  if (place->reft != nullptr && pass.hidden != nullptr) pass.hidden->push_back(widened(execution.tensor(sub->out)));
   return true;
 }
 
@@ -128,9 +129,9 @@ bool finish_all(const std::vector<End>& ends, const Pass& pass, Execution& execu
       std::any_of(ends.begin(), ends.end(), [&](const End& end) { return end.place->site->reaches(here); });
   if (!changes && pass.hidden == nullptr && !any) return false;
   const bool alone = last.sub->r < 0;  // behind a module that is added to nothing
-  const auto r = execution.tensor(alone ? last.sub->input : last.sub->r);
+  const auto r = widened(execution.tensor(alone ? last.sub->input : last.sub->r));
   if (alone) execution.run_nodes(last.sub->nodes);
-  const auto like = execution.tensor(last.sub->h);
+  const auto like = widened(execution.tensor(last.sub->h));
   if (pass.hidden != nullptr && pass.hidden->empty() && r.sizes() == like.sizes()) pass.hidden->push_back(r);
   at::Tensor read;
   if (alone && last.place->site->takes_parallel()) read = pass.pack(r);
@@ -145,7 +146,7 @@ bool finish_all(const std::vector<End>& ends, const Pass& pass, Execution& execu
   auto value = pass.unpack(y, like);
   if (is_parted(execution, *last.sub)) value = parted(pass, value);
   if (last.place->reft != nullptr && pass.hidden != nullptr) pass.hidden->push_back(value);
-  execution.set(last.sub->out, value);
+  execution.set(last.sub->out, as_slot(execution, last.sub->out, value));
   return true;
 }
 
@@ -197,8 +198,9 @@ void add_begin_hook(Program& program, const Tree& tree, int32_t slot, Invertible
                  const auto& pass = pass_of(p, source);
                  if (!place.reaches(pass.context)) return false;
                  execution.run_nodes(nodes);
-                 const auto x = execution.tensor(slot);
-                 execution.set(slot, pass.unpack(place.forward(pass.pack(x), pass.context), x));
+                 const auto x = widened(execution.tensor(slot));
+                 const auto y = pass.unpack(place.forward(pass.pack(x), pass.context), x);
+                 execution.set(slot, as_slot(execution, slot, y));
                  return true;
                });
 }

@@ -51,8 +51,8 @@ struct States {
 };
 
 bool are_states(const SlotInfo& info, const std::vector<Size>& form) {
-  return info.is_tensor && info.dtype == at::kFloat && info.shape.size() == 3 && info.shape[2].number > 0 &&
-         !form.empty() && info.shape[0] == form[0] && (form.size() == 2 || info.shape[1] == form[1]);
+  return info.is_tensor && info.is_real() && info.shape.size() == 3 && info.shape[2].number > 0 && !form.empty() &&
+         info.shape[0] == form[0] && (form.size() == 2 || info.shape[1] == form[1]);
 }
 
 // Of the network's own modules the largest that gives states of the logits' tokens is the base model.
@@ -108,7 +108,7 @@ std::optional<States> states_of_rows(const Graph& graph, const Weights& weights,
     if (slot < 0 || !weights.multiplies(graph.nodes[producer])) continue;
     const auto& info = graph.slots[slot];
     const bool are_rows = info.shape.size() == 2 && info.shape[0] == form[0] && info.shape[1].number > 0;
-    return are_rows && info.dtype == at::kFloat && info.producer >= 0
+    return are_rows && info.is_real() && info.producer >= 0
                ? std::optional(States{slot, most_of_all(graph, producer), 0})
                : std::nullopt;
   }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/exported/mixed_precision.h"
 #include "core/exported/tree.h"
 
 namespace ta::exported {
@@ -76,7 +77,7 @@ Running::~Running() {
 
 void Running::replace(const SlotPlace& place, Layer& layer, const ForwardContext& context) {
   auto& own = *running_here;
-  const auto input = own.execution_.tensor(place.input);
+  const auto input = widened(own.execution_.tensor(place.input));
   const auto outer = std::exchange(own.at_, &place);
   const bool outer_run = std::exchange(own.has_run_, false);
   const auto& pass = own.pass_.side(place.source);
@@ -92,7 +93,7 @@ void Running::replace(const SlotPlace& place, Layer& layer, const ForwardContext
          text("others read more of '", place.path, "' than its output: it cannot be left out"),
          {.hint = "Put it in a sequence with what is new"});
   }
-  own.execution_.set(place.output, place.of_rows ? y : pass.unpack(y, input));
+  own.execution_.set(place.output, as_slot(own.execution_, place.output, place.of_rows ? y : pass.unpack(y, input)));
 }
 
 at::Tensor Running::run(const SlotPlace& place, const at::Tensor& x) {
@@ -106,9 +107,9 @@ at::Tensor Running::run(const SlotPlace& place, const at::Tensor& x) {
   auto& execution = own->execution_;
   const auto& pass = own->pass_.side(place.source);
   const auto before = execution.tensor(place.input);
-  execution.set(place.input, place.of_rows ? x : pass.unpack(x, before));
+  execution.set(place.input, as_slot(execution, place.input, place.of_rows ? x : pass.unpack(x, before)));
   execution.run_nodes(place.nodes);
-  auto y = execution.tensor(place.output);
+  auto y = widened(execution.tensor(place.output));
   if (!place.of_rows) y = pass.pack(y);
   // What reads the same value behind this module reads the value itself.
   const auto& info = execution.program().graph().slots[place.input];

@@ -7,7 +7,6 @@
 #include "core/error.h"
 #include "core/exported/attention_block.h"
 #include "core/exported/module_shapes.h"
-#include "core/state/dtype.h"
 
 namespace ta::exported {
 
@@ -21,6 +20,7 @@ struct Found {
   Ways ways;
   int32_t stream = -1;  // what h is made of; r, or what r is made of by sums of one stream
   std::optional<AttentionCore> core = std::nullopt;
+  int32_t module = -1;  // of a layer in several lists: the one of them that is its own
 };
 
 class ResidualFinder {
@@ -35,15 +35,12 @@ class ResidualFinder {
     std::map<int32_t, std::vector<Found>> by_layer;
     std::vector<int32_t> order, layers;
     for (const auto& one : sums) layers.push_back(layer_of(one));
+    join_lists(layers, sums);
     // Blocks that stand in no list, where nothing has a number.
     if (std::all_of(layers.begin(), layers.end(), [](int32_t layer) { return layer < 0; }))
       for (size_t i = 0; i < sums.size(); ++i) layers[i] = graph_.nodes[sums[i].sum.nodes.first].module;
     for (size_t i = 0; i < sums.size(); ++i) {
       const int32_t layer = layers[i];
-      if (const auto type = graph_.slots[sums[i].sum.out].dtype; type && type != at::kFloat) {
-        leave_out(sums[i], text("it is ", dtype_name(*type), ", and adapters' values float32"));
-        continue;
-      }
       if (graph_.nodes[sums[i].sum.nodes.first].no_grad) {
         leave_out(sums[i], "it is computed under torch.no_grad, where nothing learns");
         continue;
@@ -176,6 +173,26 @@ class ResidualFinder {
     return layer;
   }
 
+  // Attention and feed-forward blocks in lists of their own, as XLM has them (`attentions.0`, `ffns.0`, `attentions.1`,
+  // …): one of each list is a layer, called by the last.
+  void join_lists(std::vector<int32_t>& layers, std::vector<Found>& sums) {
+    const std::set<int32_t> different(layers.begin(), layers.end());
+    if (different.size() != layers.size() || different.empty() || *different.begin() < 1) return;
+    const auto list_of = [&](int32_t layer) { return graph_.modules[layer].parent; };
+    size_t lists = 1;
+    while (lists < layers.size() && list_of(layers[lists]) != list_of(layers[0])) ++lists;
+    if (lists < 2 || layers.size() % lists != 0 || layers.size() / lists < 2) return;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const auto outer = [&](int32_t layer) { return graph_.modules[list_of(layer)].parent; };
+      if (list_of(layers[i]) != list_of(layers[i % lists]) || outer(layers[i]) != outer(layers[0])) return;
+    }
+    within_ = std::max(graph_.modules[list_of(layers[0])].parent, 0);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      sums[i].module = layers[i];
+      layers[i] = layers[i - i % lists + lists - 1];
+    }
+  }
+
   void leave_out(const Found& one, const std::string& why) {
     result_.left_out.push_back(text("the sum at ", graph_.describe(one.sum.nodes.first), ": ", why));
   }
@@ -240,8 +257,9 @@ class ResidualFinder {
     result_.layers.push_back(module);
     const auto [mixer, block] = roles_of(found);
     for (const auto& one : found) {
-      auto sub = make_sub_layer(graph_, weights_, one.sum, one.ways, module);
+      auto sub = make_sub_layer(graph_, weights_, one.sum, one.ways, within_ < 0 ? module : within_);
       sub.layer = layer, sub.beside = beside;
+      if (one.module >= 0) sub.module = one.module;
       // A module that is called again runs the same weights; another sub-layer of the kind has no place of its own.
       if (mixer != nullptr && same_weights(*mixer, one)) {
         sub.location = Location::attention;
@@ -302,6 +320,7 @@ class ResidualFinder {
     return result;
   }
 
+  int32_t within_ = -1;  ///< where the LayerNorms of layers in several lists stand; -1: each in its layer
   const Graph& graph_;
   int32_t output_;
   const std::vector<Size>& source_;

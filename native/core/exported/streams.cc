@@ -23,12 +23,12 @@ bool mentions(const std::string& text, const std::string& name) {
 }  // namespace
 
 bool Streams::is_token(const SlotInfo& info) const {
-  return info.is_tensor && info.dtype == at::kFloat && !info.shape.empty() && info.shape.back().number > 0 &&
+  return info.is_tensor && info.is_real() && !info.shape.empty() && info.shape.back().number > 0 &&
          (begins_with(info.shape, tokens) || begins_with(info.shape, source));
 }
 
 bool Streams::is_row(const SlotInfo& info) const {
-  return info.is_tensor && info.dtype == at::kFloat && tokens.size() == 2 && info.shape.size() == 2 &&
+  return info.is_tensor && info.is_real() && tokens.size() == 2 && info.shape.size() == 2 &&
          info.shape[0] == tokens[0] && info.shape[1].number > 0;
 }
 

@@ -5,7 +5,6 @@
 
 #include "core/error.h"
 #include "core/exported/tree_names.h"
-#include "core/state/dtype.h"
 
 namespace ta::exported {
 
@@ -181,8 +180,6 @@ SlotPlace* Tree::slot_place(const ModuleInfo& module) {
   if (outputs.size() == 1 && inputs.size() > 1)
     unclear_modules_[module.path] = "it takes several values, " + values_text(graph_, inputs);
   if (inputs.size() != 1 || outputs.size() != 1 || inputs == outputs) return nullptr;
-  if (const auto type = graph_.slots[outputs[0]].dtype; type == at::kBFloat16 || type == at::kHalf)
-    unclear_modules_[module.path] = text("it gives ", dtype_name(*type), ", and adapters take float32");
   const bool of_rows = is_row(inputs[0]) && is_row(outputs[0]);
   if (!of_rows && (!is_token(inputs[0]) || !is_token(outputs[0]))) return nullptr;
   // A value that the module only hands through is none that others could be told from.

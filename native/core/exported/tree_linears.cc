@@ -126,7 +126,7 @@ std::optional<Product> Tree::whole_call(const ModuleInfo& module, const ModuleCa
   if (inputs.size() != 1 || outputs.size() != 1 || inputs[0] < 0 || outputs[0] < 0) return std::nullopt;
   const auto sizes = [&](int32_t slot, int64_t last) {
     const auto& shape = graph_.slots[slot].shape;
-    const bool fits = shape.size() > 1 && shape.back().number == last && graph_.slots[slot].dtype == at::kFloat;
+    const bool fits = shape.size() > 1 && shape.back().number == last && graph_.slots[slot].is_real();
     return fits ? std::optional(std::vector<Size>(shape.begin(), shape.end() - 1)) : std::nullopt;
   };
   const auto in = sizes(inputs[0], size.in);

@@ -7,6 +7,7 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
 #include <ATen/ops/leaky_relu.h>
+#include <ATen/ops/minimum.h>
 #include <ATen/ops/mish.h>
 #include <ATen/ops/prelu.h>
 #include <ATen/ops/relu.h>
@@ -68,11 +69,12 @@ constexpr double kXieluEps = -9.98377799987793e-07;
 constexpr double kXieluAlphaP = 0.2041015625;
 constexpr double kXieluAlphaN = -1.046875;
 
-at::Tensor xielu(const at::Tensor& x, const at::Tensor& alpha_p, const at::Tensor& alpha_n) {
+at::Tensor xielu(const at::Tensor& x, const at::Tensor& alpha_p, const at::Tensor& alpha_n, const at::Tensor& beta,
+                 const at::Tensor& eps) {
   auto positive = at::softplus(alpha_p.to(at::kBFloat16));
-  auto negative = at::softplus(alpha_n.to(at::kBFloat16)) + kXieluBeta;
-  auto linear = x * kXieluBeta;
-  return at::where(x > 0, positive * x * x + linear, (at::expm1(at::clamp_max(x, kXieluEps)) - x) * negative + linear);
+  auto negative = at::softplus(alpha_n.to(at::kBFloat16)) + beta.to(at::kBFloat16);
+  auto linear = x * beta;
+  return at::where(x > 0, positive * x * x + linear, (at::expm1(at::minimum(x, eps)) - x) * negative + linear);
 }
 
 }  // namespace
@@ -101,6 +103,12 @@ Activation::Activation(std::string_view name) {
               alpha_p_);
     parameter({.name = "alpha_n", .shape = {1}, .init = Init::constant, .decay = true, .constant = kXieluAlphaN},
               alpha_n_);
+    const auto constant = [&](const char* name, double value, at::Tensor& place) {
+      parameter({.name = name, .shape = {}, .init = Init::constant, .constant = value, .fixed = true, .buffer = true},
+                place);
+    };
+    constant("beta", kXieluBeta, beta_);
+    constant("eps", kXieluEps, eps_);
   }
 }
 
@@ -139,7 +147,7 @@ at::Tensor Activation::forward(const at::Tensor& x) {
     case Act::prelu:
       return at::prelu(x, tracked(weight_));
     case Act::xielu:
-      return xielu(x, tracked(alpha_p_), tracked(alpha_n_));
+      return xielu(x, tracked(alpha_p_), tracked(alpha_n_), beta_, eps_);
   }
   return x;
 }

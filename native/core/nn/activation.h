@@ -1,6 +1,7 @@
 #pragma once
 // The non-linearities of Hugging Face's ACT2FN (transformers.activations, 4.57) and AdapterHub's `leakyrelu`, by name.
-// prelu and xielu carry parameters: PyTorch's keys are `weight` and `alpha_p`, `alpha_n` below the activation.
+// prelu and xielu carry parameters: PyTorch's keys are `weight` and `alpha_p`, `alpha_n` below the activation, with
+// xielu's constants `beta` and `eps` beside them.
 
 #include <optional>
 #include <string_view>
@@ -45,6 +46,7 @@ class Activation : public TokenLayer {
   ActivationKind kind_;
   at::Tensor weight_;             // prelu [1]
   at::Tensor alpha_p_, alpha_n_;  // xielu [1]
+  at::Tensor beta_, eps_;         // xielu []
 };
 
 /// Kinds whose derivative is one operator on the input: those that the fused blocks take.

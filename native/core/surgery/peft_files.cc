@@ -166,11 +166,12 @@ void check_own(const std::string& operation, const std::string& path, const at::
   if (fits && at::equal(ours->cpu(), theirs.to(ours->scalar_type()))) return;
   const auto what = ours == nullptr ? "'" + path + "', which the network has not"
                                     : "another '" + path + "' than the network has of its own";
-  fail(ErrorCode::unsupported, operation, "the file holds " + what,
-       {.expected = "nothing that learned but the adapter: a head of the exported class is part of the network",
-        .hint =
-            "Export the base model without its head (--class AutoModel), which takes the heads of most classes, or load "
-            "the adapter alone (withHead: false)"});
+  fail(
+      ErrorCode::unsupported, operation, "the file holds " + what,
+      {.expected = "nothing that learned but the adapter: a head of the exported class is part of the network",
+       .hint =
+           "Export the base model without its head (--class AutoModel), which takes the heads of most classes, or load "
+           "the adapter alone (withHead: false)"});
 }
 
 // [p, 2 · layers · features], in PEFT's order of keys and values, as the other library has it.

@@ -18,11 +18,6 @@ namespace ta {
 
 namespace {
 
-// PyTorch's xIELU keeps its two constants as buffers in the state dict.
-bool is_constant_buffer(const std::string& key) {
-  return key.ends_with(".f.beta") || key.ends_with(".f.eps");
-}
-
 // The peer's state dict has a prefix beside the layers, and again in each of them.
 constexpr std::string_view kPool = ".prefix_tuning.pool.";
 
@@ -73,7 +68,7 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
   for (const auto& [key, tensor] : file) {
     const auto modern = modern_key(key);
     const auto found = key_owner(modern, containers);
-    if (!found || found->kind != owner.kind || is_constant_buffer(key)) continue;
+    if (!found || found->kind != owner.kind) continue;
     if (found->name != owner.name) {
       others.insert(found->name);
       continue;

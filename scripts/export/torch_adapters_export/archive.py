@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from .bounds import products_bounded
 from .gradients import check_gradients
-from .graph import export_with_signatures, modules_to_preserve
+from .graph import MODES, export_with_signatures, modules_to_preserve
 from .inputs import dynamic_shapes, other_examples, other_sizes, unmasked, varying
 from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks, uncached_positions
 from .modes import check_eval, evaluated, furthest, leave_training
@@ -157,9 +157,12 @@ def difference(model, file, inputs, ranges):
     return furthest(*results)
 
 
-def steps(graph):
-    """Nodes that run, as the archive counts them: no inputs, no outputs, no parts of a node's several values."""
-    return sum(node.op == "call_function" and node.target is not operator.getitem for node in graph.nodes)
+def steps(program):
+    """Nodes that run, as the archive counts them: no inputs, no outputs, no parts of a node's several values, and of a region
+    with a mode those inside."""
+    def runs(node):
+        return node.op == "call_function" and node.target is not operator.getitem and getattr(node.target, "_name", "") not in MODES
+    return sum(runs(node) for module in program.graph_module.modules() for node in getattr(getattr(module, "graph", None), "nodes", ()))
 
 
 def write(model, inputs, file, ranges=None, files=None, notes=None):
@@ -206,5 +209,5 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
         os.replace(unfinished, file)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
-    return {**told, "difference": worst, "nodes": steps(program.graph), "bytes": os.path.getsize(file),
+    return {**told, "difference": worst, "nodes": steps(program), "bytes": os.path.getsize(file),
             "preserved": [path for path in paths if path not in refused]}

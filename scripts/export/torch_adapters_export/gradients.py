@@ -43,6 +43,34 @@ def watched_hooks(found):
         torch.Tensor.register_hook = register
 
 
+@contextlib.contextmanager
+def watched_modes(found):
+    """Each time that gradients are turned off."""
+    turn = torch._C._set_grad_enabled
+
+    def watched(is_on):
+        if not is_on:
+            found.append(is_on)
+        return turn(is_on)
+    torch._C._set_grad_enabled = watched
+    try:
+        yield
+    finally:
+        torch._C._set_grad_enabled = turn
+
+
+def lost_modes(model, graph, given):
+    """Whether the model turns gradients off more often than its graph does: torch.export drops torch.no_grad inside of
+    torch.autocast, and around torch.cond."""
+    turned = []
+    torch.manual_seed(0)
+    with torch.enable_grad(), watched_modes(turned):
+        model(**given)
+    kept = [node for module in graph.modules() for node in getattr(getattr(module, "graph", None), "nodes", ())
+            if getattr(node.target, "_name", "") == "wrap_with_set_grad_enabled" and not node.args[0]]
+    return len(turned) > len(kept)
+
+
 def outputs_of(run, given):
     """Those that have a gradient, in the mode in which a model is exported."""
     torch.manual_seed(0)
@@ -74,9 +102,9 @@ def own_backwards(model, given):
 def gradients(run, given):
     """Of all weights, by name."""
     with differentiable(run):
-        loss = sum((one * torch.sin(torch.arange(float(one.numel()))).view_as(one)).sum() for one in outputs_of(run, given))
+        losses = [(one * torch.sin(torch.arange(float(one.numel()))).view_as(one)).sum() for one in outputs_of(run, given)]
         named = {name: value for name, value in run.named_parameters() if value.requires_grad}
-        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        found = torch.autograd.grad(sum(losses), list(named.values()), allow_unused=True) if losses else [None] * len(named)
     return {name: torch.zeros_like(value) if one is None else one
             for (name, value), one in zip(named.items(), found)}
 
@@ -98,7 +126,8 @@ def check_gradients(model, graph, given, kept_buffers):
     """Refuses a model whose own backward is another one than that of the operators in its forward."""
     with kept_buffers(model), kept_buffers(graph):
         try:
-            if not (found := own_backwards(model, given)):
+            found, is_lost = own_backwards(model, given), lost_modes(model, graph, given)
+            if not found and not is_lost:
                 return
             ours = gradients(model, given)
         except Exception:  # noqa: BLE001 - what cannot train in Python has no gradient to lose
@@ -110,6 +139,11 @@ def check_gradients(model, graph, given, kept_buffers):
             worst, said = float("inf"), first_line(error)
     if worst <= TOLERANCE:
         return
+    if not found:
+        raise Refused(
+            f"the gradients would be others than in Python ({said}): torch.export drops torch.no_grad inside of torch.autocast, "
+            "and around torch.cond, and with it the end of the gradients; nothing was written.\n"
+            "  What to try: end them by x.detach(), which a graph holds, or export a part without it by --part.")
     names = ", ".join(found)
     raise Refused(
         f"the gradients would be others than in Python ({said}): {names} changes them on the way back, and a graph holds "

@@ -46,12 +46,28 @@ def modules_to_preserve(model, examples):
     return [path for path in paths if path in calls and path not in wrong], wrong
 
 
+MODES = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
+
+
+def without_empty_regions(graph):
+    """torch.set_grad_enabled(False) sets its mode twice: of the first torch.export makes a region of nothing, which torch
+    itself does not load again."""
+    for node in reversed(graph.graph.nodes):
+        if getattr(node.target, "_name", "") not in MODES or node.users:
+            continue
+        inside = getattr(graph, next(one for one in node.args if getattr(one, "op", "") == "get_attr").target)
+        if all(one.op in ("placeholder", "output") for one in inside.graph.nodes):
+            graph.graph.erase_node(node)
+
+
 def export_once(model, examples, shapes, preserved):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(model, (), examples, dynamic_shapes=shapes, strict=False,
                                       preserve_module_call_signature=tuple(preserved))
     for module in program.graph_module.modules():
+        if getattr(module, "graph", None) is not None:
+            without_empty_regions(module)
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             # Lines of the files of the machine that exports: most of the graph's bytes, and nobody else's business.
             for name in ("stack_trace", "from_node", "torch_fn"):
