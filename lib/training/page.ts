@@ -35,7 +35,8 @@ export const pageStyle = [
   'table { border-collapse: collapse; margin: 1rem 0 }',
   'th, td { padding: 0.3rem 0.9rem; border-bottom: 1px solid var(--line); text-align: right; font-variant-numeric: tabular-nums }',
   'th:first-child, td:first-child { text-align: left }',
-  'td { overflow-wrap: anywhere }',
+  'td { white-space: nowrap }',
+  '.long { white-space: normal; overflow-wrap: anywhere }',
   'pre { overflow: auto; border: 1px solid var(--line); border-radius: 6px; padding: 0.7rem }',
   '.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1rem }',
   'figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; overflow: hidden }',
@@ -43,9 +44,12 @@ export const pageStyle = [
   '.back { fill: var(--back) } .ink { fill: var(--ink) } .soft { fill: var(--soft) } .grid { stroke: var(--line) }'
 ].join('\n')
 
+/** Characters of a cell that is one line. */
+const longest = 24
+
 export function tableHtml({ head, rows }: ReportTable): string {
   const cells = (row: readonly string[], tag: string) =>
-    row.map((cell) => `<${tag}>${escapeXml(cell)}</${tag}>`).join('')
+    row.map((cell) => `<${tag}${cell.length > longest ? ' class="long"' : ''}>${escapeXml(cell)}</${tag}>`).join('')
   const body = rows.map((row) => `<tr>${cells(row, 'td')}</tr>`)
   return ['<table>', `<tr>${cells(head, 'th')}</tr>`, ...body, '</table>'].join('\n')
 }

@@ -48,7 +48,15 @@ export function runCharts(runs: readonly NamedRun[]): string[] {
       'norm',
       ofSteps(({ gradNorm }) => gradNorm)
     ),
-    chart('Speed', 'tokens a second', series(curves, runs.length, 'line', speedPoints))
+    // Tasks of a run go through the model together.
+    chart(
+      'Speed',
+      'tokens a second',
+      runs.map(({ name, history }, i) => ({
+        ...{ name: short(name), ...seriesStyle(i) },
+        ...{ mark: 'line', points: speedPoints(history) }
+      }))
+    )
   ]
   return charts
     .map((one) => ({ ...one, series: one.series.filter(({ points }) => points.length > 0) }))
@@ -92,10 +100,8 @@ function evaluationPoints(curve: Curve, metric: string | undefined): Point[] {
   })
 }
 
-function speedPoints(curve: Curve): Point[] {
-  return thinned(
-    curve.history.logs.filter(isOf(curve)).map(({ step, tokensPerSecond }) => [step, tokensPerSecond] as const)
-  )
+function speedPoints({ logs }: RunHistory): Point[] {
+  return thinned([...new Map(logs.map(({ step, tokensPerSecond }) => [step, tokensPerSecond]))])
 }
 
 /** Each point is the mean of those up to it from the point before. */
