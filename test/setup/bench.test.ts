@@ -36,7 +36,9 @@ test('its options, and what is none', async (t) => {
     switchRows([3, 7]).map(({ name, setup }) => [name, setup.count]),
     [
       ['switch (C9), 3 adapters', 3],
-      ['switch (C9), 7 adapters', 7]
+      ['switch (C9), forward beside 3', 3],
+      ['switch (C9), 7 adapters', 7],
+      ['switch (C9), forward beside 7', 7]
     ]
   )
   t.throws(() => readOptions(['--rounds', 'many']), { message: /--rounds takes a whole number/ })
