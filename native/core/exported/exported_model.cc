@@ -184,8 +184,9 @@ void ExportedModel::add_prefixes() {
           text("layer ", sub.layer, " takes no prefix: its attention has ", graph.describe(stopped),
                ", whose keys and values are of no form that takes one (of one width, head by head)"));
     } else if (!form && sub.location == Location::attention) {
-      facts_.no_prefix.push_back(text(
-          "layer ", sub.layer, " takes no prefix: no product of scores and values stands by itself in its attention"));
+      facts_.no_prefix.push_back(
+          text("layer ", sub.layer,
+               " takes no prefix: no product of scores and values stands by itself in what mixes tokens"));
     }
     if (!form || form->module < 0) continue;
     auto found = std::find_if(prefixes_.begin(), prefixes_.end(),
@@ -201,7 +202,10 @@ void ExportedModel::add_prefixes() {
     const bool attends =
         std::any_of(residuals_.sub_layers.begin(), residuals_.sub_layers.end(),
                     [&](const SubLayer& sub) { return sub.layer == static_cast<int64_t>(layer) && sub.core; });
-    if (!attends) facts_.no_prefix.push_back(text("layer ", layer, " takes no prefix: it has no attention"));
+    const auto known = text("layer ", layer, " takes no prefix: ");
+    const bool is_told = std::any_of(facts_.no_prefix.begin(), facts_.no_prefix.end(),
+                                     [&](const std::string& line) { return line.starts_with(known); });
+    if (!attends && !is_told) facts_.no_prefix.push_back(known + "it has no attention");
   }
   if (prefixes_.empty() && facts_.no_prefix.empty() && !residuals_.sub_layers.empty())
     facts_.no_prefix.push_back(
