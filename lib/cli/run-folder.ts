@@ -35,10 +35,15 @@ export interface FinishedRun {
 
 /** What the events of a run say that came to its end and saved all that it had trained. */
 function finishedHistory(folder: string, events: string): RunHistory | undefined {
-  const file = join(events, eventsFile)
-  if (!existsSync(file) || !existsSync(folder)) return undefined
-  const history = RunHistory.read(readFileSync(file, 'utf8'))
+  const history = historyIn(events)
+  if (history === undefined || !existsSync(folder)) return undefined
   return history.status === 'finished' && history.hasResults && isSaved(folder) ? history : undefined
+}
+
+/** Undefined where no events are. */
+function historyIn(events: string): RunHistory | undefined {
+  const file = join(events, eventsFile)
+  return existsSync(file) ? RunHistory.read(readFileSync(file, 'utf8')) : undefined
 }
 
 export const isFinished = (folder: string, events: string): boolean => finishedHistory(folder, events) !== undefined
@@ -161,7 +166,6 @@ export function refuseUnfinished(option: string, folder: string): void {
 
 /** Whether a run began with --overwrite over what lies there, and has not put its own in its place. */
 export function isOfEarlierRun(folder: string): boolean {
-  const events = join(folder, eventsFile)
-  if (!existsSync(join(folder, runConfigFile)) || !existsSync(events) || !isSaved(folder)) return false
-  return !RunHistory.read(readFileSync(events, 'utf8')).hasResults
+  if (!existsSync(join(folder, runConfigFile)) || !isSaved(folder)) return false
+  return historyIn(folder)?.hasResults === false
 }

@@ -232,7 +232,9 @@ export async function samplerFor(
     groupSize: groupByLength ? rows * args.gradientAccumulationSteps : undefined,
     maxTokens: maxTokensPerBatch ?? undefined
   })
-  await sampler.prepare(0)
+  // Where epochs have different numbers of batches, plans count those of all. The first is the one to begin with.
+  const epochs = sampler.hasBudget && args.maxSteps <= 0 ? Math.ceil(args.numTrainEpochs) : 1
+  for (let epoch = epochs - 1; epoch >= 0; epoch--) await sampler.prepare(epoch)
   if (sampler.batchCount(0) > 0) return sampler
   throw valueError(name, 'there is no full batch, and dataloaderDropLast leaves the rest out')
 }
@@ -246,25 +248,15 @@ async function feedFor(
     return { plan: new StepPlan(args, streamLength(args)), batches: new StreamFeed(train, args, signal) }
   }
   const sampler = await samplerFor(args, train)
-  // Where epochs have different numbers of batches the plan counts those of all.
-  const epochs = sampler.hasBudget && args.maxSteps <= 0 ? Math.ceil(args.numTrainEpochs) : 0
-  for (let epoch = epochs - 1; epoch >= 0; epoch--) await sampler.prepare(epoch)
   const plan = new StepPlan(args, sampler)
   const from = (start: number) => stepBatches(sampler, plan, args.gradientAccumulationSteps, start)
-  // The last step of an epoch is followed by the next one's first, if any.
-  const prepareAfter = async (step: number) => {
-    const { epoch, index, count } = plan.place(step)
-    if (index === count - 1 && step + 1 < plan.totalSteps) await sampler.prepare(epoch + 1)
-  }
-  const epochOf = (step: number) => plan.place(step).epoch
-  return { plan, batches: new BatchFeed(from, { data: train, epochOf, prepareAfter, signal }) }
+  return { plan, batches: new BatchFeed(from, { data: train, plan, sampler, signal }) }
 }
 
 interface BatchFeedOptions {
   readonly data: EncodedDataset
-  readonly epochOf: (step: number) => number
-  /** Makes ready what the step behind this one needs. */
-  readonly prepareAfter: (step: number) => Promise<void>
+  readonly plan: StepPlan
+  readonly sampler: Sampler
   readonly signal: AbortSignal | undefined
 }
 
@@ -298,10 +290,12 @@ class BatchFeed {
   async next(): Promise<LabelledBatch[] | undefined> {
     const { done, value } = this.#steps.next()
     if (done === true) return undefined
-    const epoch = this.options.epochOf(this.#step)
-    await this.options.prepareAfter(this.#step++)
+    const { plan, sampler, signal } = this.options
+    const { epoch, index, count } = plan.place(this.#step++)
+    // The next step is the first of another epoch.
+    if (index === count - 1 && this.#step < plan.totalSteps) await sampler.prepare(epoch + 1)
     // Nothing, and not an error: the run looks at the signal before each step.
-    return await unlessAborted(this.#packed(value, epoch), this.options.signal, () => [])
+    return await unlessAborted(this.#packed(value, epoch), signal, () => [])
   }
 
   async #packed(step: readonly Uint32Array[], epoch: number): Promise<LabelledBatch[]> {

@@ -176,7 +176,7 @@ void ExportedModel::add_prefixes() {
   for (const auto& sub : residuals_.sub_layers) {
     int32_t stopped = -1;
     const auto form = key_form(graph, sub, stopped);
-    if (sub.core && !form && graph.nodes[sub.core->node].autocast) {
+    if (!form && sub.core && sub.core->softmax >= 0 && graph.nodes[sub.core->node].autocast) {
       facts_.no_prefix.push_back(
           text("layer ", sub.layer, " takes no prefix: its attention is written out under torch.autocast"));
     } else if (!form && stopped >= 0) {

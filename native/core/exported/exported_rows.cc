@@ -242,7 +242,7 @@ Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardCo
   at::Tensor states;
   if (reads_row_output_) {
     const auto outputs = execution.run(given);
-    states = widened(outputs[output_index_]), result.row_states = widened(outputs[rows_index_]);
+    states = outputs[output_index_], result.row_states = outputs[rows_index_];
   } else {
     states = widened(execution.run_to(output_, given));
   }

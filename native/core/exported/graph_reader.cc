@@ -116,6 +116,8 @@ void GraphReader::read_outputs(const Scope& scope) {
   for (const Json& output : field(field(module_, "graph", source_), "outputs", what).as_array(what)) {
     graph_.outputs.push_back(read_plain_argument(output, scope, what));
   }
+  const auto is_mixed = [](const Node& node) { return node.autocast.has_value(); };
+  if (std::none_of(graph_.nodes.begin(), graph_.nodes.end(), is_mixed)) return;
   std::map<int32_t, int32_t> widened;
   for (Argument& output : graph_.outputs) {
     if (output.kind != Argument::Kind::slot) continue;
@@ -128,10 +130,7 @@ void GraphReader::read_outputs(const Scope& scope) {
 // What torch.autocast made short comes out in float32.
 int32_t GraphReader::widen(int32_t slot, const std::string& what) {
   const SlotInfo before = graph_.slots[static_cast<std::size_t>(slot)];
-  const auto is_mixed = [](const Node& node) { return node.autocast.has_value(); };
-  if (!before.is_real() || before.dtype == at::kFloat ||
-      std::none_of(graph_.nodes.begin(), graph_.nodes.end(), is_mixed))
-    return slot;
+  if (!before.is_real() || before.dtype == at::kFloat) return slot;
   Node node;
   node.op = &find_operator("torch.ops.aten.to.dtype", what);
   node.arguments.resize(node.op->schema().arguments().size());

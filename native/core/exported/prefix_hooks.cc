@@ -103,8 +103,7 @@ void add_gate_hook(Program& program, const Tree& tree, const PrefixPlace& place,
     const auto& pass = static_cast<const Pass*>(p)->side(source);
     const LayerContext here(pass.context, place.layer->layer);
     if (!has_gate(*place.layer, here)) return false;
-    auto x = execution.tensor(at.input);
-    x = widened(x);
+    auto x = widened(execution.tensor(at.input));
     if (order == RowOrder::tokens) x = x.reshape({pass.rows.columns(), pass.rows.rows(), x.size(-1)}).transpose(0, 1);
     pass.left[reader_of_keys(at)] = {pass.rows.pack(x)};
     return false;

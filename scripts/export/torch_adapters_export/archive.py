@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from .bounds import products_bounded
 from .gradients import check_gradients
-from .graph import MODES, export_with_signatures, modules_to_preserve
+from .graph import MODES, export_with_signatures, modules_to_preserve, nodes_of
 from .inputs import dynamic_shapes, other_examples, other_sizes, unmasked, varying
 from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks, uncached_positions
 from .modes import check_eval, evaluated, furthest, leave_training
@@ -162,7 +162,7 @@ def steps(program):
     with a mode those inside."""
     def runs(node):
         return node.op == "call_function" and node.target is not operator.getitem and getattr(node.target, "_name", "") not in MODES
-    return sum(runs(node) for module in program.graph_module.modules() for node in getattr(getattr(module, "graph", None), "nodes", ()))
+    return sum(runs(node) for node in nodes_of(program.graph_module))
 
 
 def write(model, inputs, file, ranges=None, files=None, notes=None):

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch.utils._pytree import tree_leaves
 
+from .graph import nodes_of
 from .modes import is_own, modes, plain_attention, without_dropout
 from .refused import Refused, first_line
 
@@ -66,7 +67,7 @@ def lost_modes(model, graph, given):
     torch.manual_seed(0)
     with torch.enable_grad(), watched_modes(turned):
         model(**given)
-    kept = [node for module in graph.modules() for node in getattr(getattr(module, "graph", None), "nodes", ())
+    kept = [node for node in nodes_of(graph)
             if getattr(node.target, "_name", "") == "wrap_with_set_grad_enabled" and not node.args[0]]
     return len(turned) > len(kept)
 

@@ -60,6 +60,11 @@ def without_empty_regions(graph):
             graph.graph.erase_node(node)
 
 
+def nodes_of(module):
+    """Those of a graph, and of the graphs inside of it."""
+    return [node for one in module.modules() for node in getattr(getattr(one, "graph", None), "nodes", ())]
+
+
 def export_once(model, examples, shapes, preserved):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -68,10 +73,10 @@ def export_once(model, examples, shapes, preserved):
     for module in program.graph_module.modules():
         if getattr(module, "graph", None) is not None:
             without_empty_regions(module)
-        for node in getattr(getattr(module, "graph", None), "nodes", ()):
-            # Lines of the files of the machine that exports: most of the graph's bytes, and nobody else's business.
-            for name in ("stack_trace", "from_node", "torch_fn"):
-                node.meta.pop(name, None)
+    for node in nodes_of(program.graph_module):
+        # Lines of the files of the machine that exports: most of the graph's bytes, and nobody else's business.
+        for name in ("stack_trace", "from_node", "torch_fn"):
+            node.meta.pop(name, None)
     return program
 
 
